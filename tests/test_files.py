@@ -11,7 +11,6 @@ from toolkit.errors import CacheError
 from toolkit.files import (
     cache_folder,
     from_cell,
-    lines_without_marks,
     locked,
     parse_json,
     read_json,
@@ -192,8 +191,6 @@ def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tm
 def test_a_byte_order_mark_says_the_encoding(tmp_path, encoding):
     (tmp_path / "a").write_text("größer\nb\n", encoding=encoding)
     assert read_text(tmp_path / "a") == "größer\nb\n"
-    lines = (tmp_path / "a").read_bytes().splitlines(keepends=True)
-    assert [line.rstrip() for line in lines_without_marks(lines)] == ["größer".encode(), b"b"]
 
 
 @pytest.mark.parametrize("name", ["loop", "loop/x", "n" * 5000, "a\0b", "\udcff"])

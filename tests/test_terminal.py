@@ -1,6 +1,5 @@
 """Text of users, corpora, plugins and bundles is printed as it is, never obeyed."""
 
-import io
 import re
 import time
 
@@ -10,7 +9,8 @@ from toolkit.cli.tables import print_counts, print_results
 from toolkit.experiment.command import print_cells, show_live
 from toolkit.experiment.plan import Cell
 from toolkit.experiment.progress import CellProgress, Record
-from toolkit.inference.predict.predictions import Prediction, table_rows
+from toolkit.inference.predict.output import table_rows
+from toolkit.inference.predict.predictions import Prediction
 from toolkit.terminal import PlainConsole, progress, say, signs_of_life
 
 HOSTILE = {"[laughter]": "[laughter]", "[/x]": "[/x]", ":smile:": ":smile:", "\x1b[31mred\x07": "?[31mred?"}
@@ -52,10 +52,10 @@ def test_a_name_is_neither_markup_nor_a_terminals_escape(capsys, printed, name):
 
 
 def test_the_table_of_predictions_holds_no_escape():
-    file = io.StringIO()
-    write = table_rows(file, ["\x1b[31mred", "sad"], "")
-    write("a\x07.wav", "\x1b[31mred", Prediction({"\x1b[31mred": 0.75, "sad": 0.25}, start_s=0.0, end_s=1.0))
-    assert "?[31mred" in file.getvalue() and "\x1b" not in file.getvalue() and "a?.wav" in file.getvalue()
+    head, row = table_rows(["\x1b[31mred", "sad"], "")
+    prediction = Prediction({"\x1b[31mred": 0.75, "sad": 0.25}, start_s=0.0, end_s=1.0)
+    text = head + row("a\x07.wav", "\x1b[31mred", prediction)
+    assert "?[31mred" in text and "\x1b" not in text and "a?.wav" in text
 
 
 def test_where_nobody_watches_a_silent_command_says_what_it_is_at(monkeypatch, capsys):

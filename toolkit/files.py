@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -71,16 +71,6 @@ def decoded(content: bytes, errors: str = "strict") -> str:
     """Decode text: UTF-8, or UTF-16 or UTF-32 if a byte order mark says so."""
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
     return content.decode(encoding, errors)
-
-
-def lines_without_marks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without byte order marks; from a mark of UTF-16 or UTF-32 on, all are converted to UTF-8."""
-    rest = iter(lines)
-    for line in rest:
-        if line.startswith(tuple(_MARKS)):
-            yield from decoded(b"".join([line, *rest]), "replace").encode().splitlines()
-        else:
-            yield line.removeprefix(codecs.BOM_UTF8)
 
 
 def read_text(path: Path, errors: str = "strict") -> str:

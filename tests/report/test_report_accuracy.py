@@ -11,9 +11,8 @@ from toolkit.report.provenance import missing_table
 from toolkit.report.sections import sections, summarise
 from toolkit.report.tables.accuracy import accuracy_table, speaker_tables
 from toolkit.report.tables.differences import compared, difference_table, families, protocol_table, step_table
-from toolkit.statistics.comparison import holm, sign_flip_test
-from toolkit.statistics.confusions import difference_by_speaker
-from toolkit.statistics.intervals import interval
+from toolkit.statistics.comparison import holm, interval, sign_flip_test
+from toolkit.statistics.metrics import difference_by_speaker
 
 GENDER = {"gender": {"source": "label"}}
 

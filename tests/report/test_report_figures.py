@@ -18,8 +18,7 @@ from toolkit.report.figures.results import (
     project,
 )
 from toolkit.statistics.calibration import reliability_curve
-from toolkit.statistics.comparison import Comparison
-from toolkit.statistics.intervals import Interval
+from toolkit.statistics.comparison import Comparison, Interval
 
 STAMP = "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
 LABELS = ("ang", "h$p", "<neu>", 'id="sad"')

@@ -18,7 +18,7 @@ from toolkit.report.tables.formats import (
     TEXT,
 )
 from toolkit.report.tables.table import Column, Table, escape_latex, escape_markdown
-from toolkit.statistics.intervals import Interval
+from toolkit.statistics.comparison import Interval
 from toolkit.statistics.metrics import Spread
 
 COLUMNS = [

@@ -145,6 +145,10 @@ def test_the_temperature_is_1_if_all_are_correct_and_the_highest_if_all_are_wron
     assert fit_temperature(pairs(0.9, 0.6), [1, 1], labels=TWO) == pytest.approx(TEMPERATURES[1], rel=1e-3)
 
 
+def test_a_temperature_of_2_takes_square_roots():
+    assert at_temperature(np.array([[0.8, 0.2]]), 2.0) == pytest.approx(np.array([[2 / 3, 1 / 3]]))
+
+
 def test_the_likelihood_by_hand():
     """-log 0.8 and -log 0.4; a probability of 0 for the true class costs much and is finite."""
     found = negative_log_likelihood(pairs(0.8, 0.6), [0, 1], labels=TWO)

@@ -5,10 +5,8 @@ import pytest
 from simulated_speakers import confusions_of, draw_pair
 
 from toolkit.errors import ShapeError
-from toolkit.statistics import intervals
-from toolkit.statistics.comparison import Comparison, compare, holm
-from toolkit.statistics.confusions import pooled_accuracies
-from toolkit.statistics.intervals import Interval
+from toolkit.statistics.comparison import Comparison, Interval, compare, holm
+from toolkit.statistics.metrics import pooled_accuracies
 
 
 def system(confusions, *, first=0):
@@ -122,6 +120,7 @@ BETTER = Comparison("b", "a", "wa", 0.05, Interval(0.01, 0.09), 0.004, 0.02, 10)
         ({"difference": -0.05, "interval": Interval(-0.09, -0.01)}, "worse"),
         ({"interval": Interval(-0.001, 0.09)}, "no difference shown"),
         ({"interval": Interval(0.0, 0.09)}, "no difference shown"),
+        ({"interval": Interval(1e-17, 0.09)}, "no difference shown"),
         ({"p_corrected": 0.05}, "no difference shown"),
         ({"p_corrected": 0.06, "p": 0.004}, "no difference shown"),
         ({"interval": None, "p": None, "p_corrected": None, "n_speakers": 5}, "too few speakers to tell"),
@@ -133,7 +132,7 @@ def test_a_verdict_needs_both_the_corrected_test_and_the_interval(change, verdic
 
 def test_equally_good_systems_differ_in_at_most_5_of_100_corpora(monkeypatch):
     """By the test alone at its nominal rate, by the verdict on either of two metrics no more often."""
-    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+    monkeypatch.setattr("toolkit.statistics.comparison.RESAMPLES", 400)
     generator = np.random.default_rng(5)
     tested, claimed = [], []
     for _ in range(600):
@@ -147,7 +146,7 @@ def test_equally_good_systems_differ_in_at_most_5_of_100_corpora(monkeypatch):
 
 def test_a_real_gain_is_found(monkeypatch):
     """0.4 logits are some 8 points, and the intervals of ten speakers reach some 3 to either side."""
-    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+    monkeypatch.setattr("toolkit.statistics.comparison.RESAMPLES", 400)
     generator = np.random.default_rng(6)
     found = [verdicts(tuple(map(system, draw_pair(generator, 10, gain=0.4)))) for _ in range(40)]
     assert np.mean([wa == "better" for wa, _ in found]) > 0.9

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from toolkit.statistics.confusions import (
+from toolkit.statistics.metrics import (
     Accuracies,
     accuracies_of,
     difference_by_speaker,

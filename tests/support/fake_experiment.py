@@ -175,7 +175,9 @@ class FakeExperiment:
             run.write_rows(VALIDATION, self._answered(cell, following)[0])
         rows, test, scores = self._answered(cell, cell.fold)
         run.write_rows(PREDICTIONS, rows)
-        summary = metrics.summary([u.label for u in test], [r["predicted"] for r in rows], labels=self.labels)
+        reference, predicted = [u.label for u in test], [r["predicted"] for r in rows]
+        matrix = metrics.confusion_matrix(reference, predicted, labels=self.labels)
+        summary = metrics.summary(matrix, labels=self.labels)
         run.write_rows(EPOCHS, [_epoch(e, summary) for e in range(1, EPOCHS_TRAINED + 1)])
         run.write(RECIPE, "name: unread\n")
         embeddings = io.BytesIO()

@@ -11,6 +11,7 @@ from toolkit.cli.options import abstain, hop, labelled_options, model_options, s
 from toolkit.terminal import quiet_libraries, say
 
 LIMIT = click.FloatRange(0, 10_000, min_open=True)
+CONDITIONS = click.Choice(["softer", "louder", "noise-20", "noise-10", "noise-0", "telephone", "mp3", "room", "half"])
 
 
 @click.command("export", cls=Command)
@@ -143,14 +144,14 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     quiet_libraries()
     if bundle_a == bundle_b:
         raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles.")
-    comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options), "by both systems")
+    comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options))
     show(comparison, print_comparison, as_json=as_json)
-    sys.exit(1 if comparison.n_skipped else 0)
+    sys.exit(1 if comparison.baseline.n_skipped else 0)
 
 
 @click.command("stress", cls=Command)
 @click.argument("bundle", metavar="BUNDLE")
-@click.option("--condition", "only", multiple=True, metavar="NAME", help="Only this condition, for example noise-10.")
+@click.option("--condition", "only", multiple=True, type=CONDITIONS, metavar="NAME", help="Only this condition.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise, the room and the cut.")
 @click.option("--max-drop", type=click.FloatRange(0), help="Exit with 1 if UA falls by more points than this.")
 @click.option("--figure", help="Draw the table as a figure into this .png or .svg file.")
@@ -162,9 +163,9 @@ def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, fi
     softer, louder, noise-20, noise-10, noise-0, telephone, mp3, room and half. Files that cannot be read are named on
     standard error and left out; the exit code is then 1.
     """
+    from toolkit.inference.predict.comparison import stress as stress_bundle
+    from toolkit.inference.predict.comparison import write_figure
     from toolkit.inference.predict.display import print_stress
-    from toolkit.inference.predict.stress import stress as stress_bundle
-    from toolkit.inference.predict.stress import write_figure
 
     if figure is not None and not figure.endswith((".png", ".svg")):
         raise click.BadParameter(f"{figure} ends in neither .png nor .svg.", param_hint="'--figure'")
@@ -176,4 +177,4 @@ def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, fi
     lost = test.too_much(max_drop) if max_drop is not None else []
     if lost:
         say(f"UA falls by more than {max_drop:g} points: {', '.join(lost)}")
-    sys.exit(1 if lost or test.n_skipped else 0)
+    sys.exit(1 if lost or test.baseline.n_skipped else 0)

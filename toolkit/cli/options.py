@@ -16,14 +16,19 @@ OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command th
 
 
 def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
-    """NAME=COLUMN,... as a dict."""
+    """NAME=VALUE,... as a dict."""
     if text is None:
         return None
     pairs = [[part.strip() for part in pair.partition("=")] for pair in text.split(",")]
-    found = {name: column for name, _, column in pairs}
+    found = {name: value for name, _, value in pairs}
     if not all(name and equals for name, equals, _ in pairs) or len(found) < len(pairs):
-        raise click.BadParameter(f"NAME=COLUMN,... is needed, each name once, not {text!r}.")
+        raise click.BadParameter(f"{option.metavar} is needed, each name once, not {text!r}.")
     return found
+
+
+def _all_pairs(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE,... of each word, as one dict."""
+    return _pairs(ctx, option, ",".join(words) or None) or {}
 
 
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -107,7 +112,8 @@ model_options = _together(
         "--covariate",
         "covariates",
         multiple=True,
-        metavar="NAME=VALUE",
+        callback=_all_pairs,
+        metavar="NAME=VALUE,...",
         help="What the system needs besides audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
     ),
     columns,
@@ -119,6 +125,7 @@ labelled_options = _together(
         "--map",
         "label_map",
         multiple=True,
+        callback=_all_pairs,
         metavar="LABEL=CLASS,...",
         help="The system's class for a label of the manifest: angry=ang; angry= leaves its utterances out.",
     ),

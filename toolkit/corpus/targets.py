@@ -15,7 +15,7 @@ import numpy as np
 from toolkit.corpus.utterance import GENDERS, Utterance, plain_marks
 from toolkit.errors import CorpusError, ToolkitError, did_you_mean, listed
 from toolkit.statistics.calibration import softmax
-from toolkit.statistics.metrics import METRICS, Labels, summary
+from toolkit.statistics.metrics import METRICS, Labels, confusion_matrix, summary
 
 MOST_CODES = 20  # up to so many whole numbers may be codes of classes; more are a quantity
 LABEL = "label"  # the target whose prediction is the answer
@@ -115,7 +115,7 @@ class Target:
 
     def summary(self, reference: Labels, predicted: Labels) -> dict[str, Any]:
         """All metrics that fit, JSON-able."""
-        return summary(reference, predicted, labels=self.classes)
+        return summary(confusion_matrix(reference, predicted, labels=self.classes), labels=self.classes)
 
     @staticmethod
     def selection_score(found: Mapping[str, float]) -> float:

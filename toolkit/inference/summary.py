@@ -15,9 +15,8 @@ from toolkit.statistics.calibration import (
     negative_log_likelihood,
     reliability_curve,
 )
-from toolkit.statistics.confusions import Accuracies, Confusions, accuracies_of, speaker_confusions
-from toolkit.statistics.intervals import Interval, interval
-from toolkit.statistics.metrics import METRICS
+from toolkit.statistics.comparison import Interval, interval
+from toolkit.statistics.metrics import METRICS, Accuracies, Confusions, accuracies_of, speaker_confusions
 from toolkit.training.predictions import Answers
 
 

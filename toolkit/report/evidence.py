@@ -18,8 +18,15 @@ from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
 from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
-from toolkit.statistics.confusions import Accuracies, Confusions, pooled_accuracies, speaker_confusions
-from toolkit.statistics.metrics import METRICS, Spread, spread
+from toolkit.statistics.metrics import (
+    METRICS,
+    Accuracies,
+    Confusions,
+    Spread,
+    pooled_accuracies,
+    speaker_confusions,
+    spread,
+)
 from toolkit.training.predictions import Answers, read_answers, read_confidence, read_csv
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, read_results, validation_score
 

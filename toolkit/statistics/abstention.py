@@ -1,12 +1,10 @@
 """Abstention: a system gives no label if its confidence is below a threshold, which is chosen on other recordings.
 
 A coverage is the share of recordings that get a label. An error rate is a promise, by conformal risk control
-(Angelopoulos, Bates, Fisch, Lei, Schuster, "Conformal risk control", ICLR 2024) with the speaker as the unit, since the
-recordings of one speaker resemble each other. A speaker's risk at a threshold is the share of wrong labels among those
-that the speaker gets, at this threshold or any higher one, whichever is worst: so it never rises with the threshold.
-For n speakers with risks R, the threshold is the lowest one at which (R_1 + ... + R_n + 1) / (n + 1) is at most the
-error rate. If a new speaker is like them (exchangeable with them), the expected share of wrong labels among those that
-the speaker gets is at most the error rate. Rates below 1 / (n + 1) cannot be promised.
+(Angelopoulos, Bates, Fisch, Lei, Schuster, "Conformal risk control", ICLR 2024) with the speaker as the unit. A
+speaker's risk at a threshold is the worst share of wrong labels at this threshold or any higher one. For n speakers
+with risks R, the threshold is the lowest one at which (R_1 + ... + R_n + 1) / (n + 1) is at most the error rate.
+docs/predicting.md says what this promises.
 """
 
 from collections.abc import Sequence
@@ -39,9 +37,8 @@ class Confidence:
     ) -> "Confidence":
         """Fit the temperature, then the thresholds of every coverage and error rate, in percent.
 
-        Args: probabilities: [utterances, classes]; reference: true label of each utterance; labels: the name of each
-            column; speakers: of each utterance; if one has no name, no error rate can be promised.
-        Raises: ShapeError if the rows are not probabilities; ValueError if a reference is not one of the labels.
+        Arguments and errors are those of `expected_calibration_error`, and the speaker of each utterance; if one has no
+        name, no error rate can be promised.
         """
         temperature = fit_temperature(probabilities, reference, labels=labels)
         tempered = at_temperature(probabilities, temperature)
@@ -56,10 +53,7 @@ class Confidence:
         )
 
     def threshold(self, kind: str, share: float) -> float:
-        """The lowest confidence that gets a label, for a rule of `read_rule`.
-
-        Raises: PredictionError if an error rate cannot be promised.
-        """
+        """The lowest confidence that gets a label by a rule of `read_rule`; PredictionError if it promises too much."""
         if kind == CONFIDENCE:
             return share
         if not self.utterances:
@@ -78,9 +72,7 @@ UNFITTED = Confidence(temperature=1.0, utterances=0, speakers=0, coverage=(), er
 
 
 def read_rule(text: str) -> tuple[str, float]:
-    """Read a rule for abstaining: "0.6" is a confidence, "coverage:0.8" and "error:0.1" are shares.
-
-    Raises: PredictionError if it is none of them, or a coverage or an error rate is not a whole percent.
+    """Read a rule for abstaining: a confidence, or a coverage or an error rate in whole percent; else PredictionError.
 
     >>> read_rule("0.6"), read_rule("coverage:0.8")
     (('confidence', 0.6), ('coverage', 0.8))
@@ -101,11 +93,7 @@ def read_rule(text: str) -> tuple[str, float]:
 
 
 def coverage_thresholds(confidence: np.ndarray) -> tuple[float, ...]:
-    """For each of `PERCENTS`, a threshold at which that share of the utterances gets a label, or the next larger one.
-
-    >>> coverage_thresholds(np.array([0.3, 0.9, 0.7, 0.5]))[50 - 1]  # two of four
-    0.6
-    """
+    """For each of `PERCENTS`, a threshold at which that share of utterances gets a label, or the next larger one."""
     levels, counts = np.unique(-confidence, return_counts=True)
     labelled = np.cumsum(counts) / len(confidence)
     rows = np.searchsorted(labelled, np.array(PERCENTS) / 100 - 1e-12)
@@ -113,10 +101,7 @@ def coverage_thresholds(confidence: np.ndarray) -> tuple[float, ...]:
 
 
 def error_thresholds(confidence: np.ndarray, correct: np.ndarray, speakers: Sequence[str]) -> tuple[float | None, ...]:
-    """For each of `PERCENTS`, the lowest threshold that promises that error rate, or None.
-
-    Args: confidence, correct, speakers: of each utterance.
-    """
+    """For each of `PERCENTS`, the lowest threshold that promises that error rate, or None."""
     speakers = np.asarray(speakers)
     order = np.argsort(-confidence, kind="stable")
     confidence, correct, speakers = confidence[order], correct[order], speakers[order]
@@ -145,8 +130,7 @@ class Answered:
 
     coverage: float  # the share that gets a label
     error: float | None  # the share of these that is wrong; None if there are none
-    # The mean of that share over speakers, 0 for a speaker who gets no label; None if a speaker has no name.
-    error_by_speaker: float | None
+    error_by_speaker: float | None  # its mean over speakers, 0 for one without a label; None if one has no name
 
     @classmethod
     def of(cls, answered: np.ndarray, correct: np.ndarray, speakers: Sequence[str]) -> "Answered":

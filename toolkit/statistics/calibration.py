@@ -31,17 +31,12 @@ class ReliabilityCurve:
 def expected_calibration_error(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
     """The mean distance between a bin's accuracy and its confidence, weighted by utterances: from 0, the best, to 1.
 
-    It is never below 0, so few utterances make it larger than the true error: compare it only between systems that
-    were tested on the same utterances. Predictions of several seeds are concatenated.
+    Few utterances make it larger than the true error: compare it only between systems tested on the same utterances.
 
     Args: probabilities: [utterances, classes]; the largest of a row is the prediction; reference: true label of each
         utterance; labels: the name of each column.
     Raises: ShapeError if the rows are not probabilities, or there is not one reference for each; ValueError if a
         reference is not one of the labels.
-
-    >>> probabilities = np.array([[0.75, 0.25], [0.75, 0.25], [0.0, 1.0], [0.0, 1.0]])
-    >>> expected_calibration_error(probabilities, list("abbb"), labels="ab")  # half of the 75 %, all of the 100 %
-    0.125
     """
     curve = reliability_curve(probabilities, reference, labels=labels)
     return float(np.average(np.abs(curve.accuracy - curve.confidence), weights=curve.count))
@@ -67,31 +62,18 @@ def negative_log_likelihood(probabilities: np.ndarray, reference: Labels, *, lab
     """The mean of -log of the true class's probability, in nats: from 0, the best.
 
     Arguments and errors as for `expected_calibration_error`.
-
-    >>> round(negative_log_likelihood(np.array([[0.5, 0.5], [0.0, 1.0]]), list("ab"), labels="ab"), 3)  # log(2) / 2
-    0.347
     """
     probabilities, true = checked_probabilities(probabilities, reference, labels)
     return float(-_logarithms(probabilities)[np.arange(len(true)), true].mean())
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """The softmax of log-probabilities divided by a temperature: [utterances, classes].
-
-    >>> at_temperature(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()  # square roots are as 2 to 1
-    [[0.667, 0.333]]
-    """
+    """The softmax of log-probabilities divided by a temperature: [utterances, classes]."""
     return softmax(_logarithms(probabilities) / temperature)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Scores, such as log-probabilities, as probabilities along the last axis: [..., classes].
-
-    It gives the same bits as scipy.special.softmax, whose import takes a third of a second.
-
-    >>> softmax(np.log(np.array([[1.0, 3.0]]))).round(6).tolist()
-    [[0.25, 0.75]]
-    """
+    """Scores as probabilities: [..., classes]; the bits of scipy.special.softmax, whose import takes 0.3 s."""
     shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
@@ -99,9 +81,8 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 def fit_temperature(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
     """The temperature with the lowest negative log-likelihood within `TEMPERATURES`, or 1 if none is better.
 
-    If all predictions are correct it is 1, since every lower temperature would then be better.
-
-    Arguments and errors as for `expected_calibration_error`.
+    It is 1 if all predictions are correct: the lowest would be best. Arguments and errors as for
+    `expected_calibration_error`.
     """
     from scipy.optimize import minimize_scalar  # slow to import, and only needed here
     from scipy.special import logsumexp
@@ -126,10 +107,7 @@ def _logarithms(probabilities: np.ndarray) -> np.ndarray:
 def checked_probabilities(
     probabilities: np.ndarray, reference: Labels, labels: Sequence
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities as an array [utterances, classes], and the column of each true label [utterances].
-
-    Raises: ShapeError if a row does not hold probabilities of these classes.
-    """
+    """The probabilities as an array, and the column of each true label; as for `expected_calibration_error`."""
     probabilities = np.asarray(probabilities, dtype=float)
     if probabilities.shape != (len(reference), len(labels)) or not probabilities.size:
         wanted = f"{len(reference)} true labels, of the classes {list(labels)}"

@@ -1,10 +1,10 @@
-"""Weighted and unweighted accuracy, F1 and confusion of labels; spread over folds and seeds.
+"""Weighted and unweighted accuracy, F1 and confusion of labels, in all and by speaker; spread over folds and seeds.
 
 WA and UA as in Schuller, Steidl, Batliner, "The INTERSPEECH 2009 emotion challenge", Interspeech 2009. All
 values are fractions of 1, of utterances and never of segments.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from toolkit.errors import did_you_mean
 
 METRICS = ("wa", "ua")
 Labels = Sequence[Hashable] | np.ndarray
+# Speaker, or another group such as a gender -> matrix [classes, classes], rows are the reference. With several seeds it
+# is the mean over them, so that pooled accuracies are those of the mean seed.
+Confusions = Mapping[str, np.ndarray]
 
 
 def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
@@ -35,32 +38,19 @@ def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) ->
 
     Args: reference, predicted: the label of each utterance; labels: all, in the order of rows and columns.
     Raises: ValueError if an utterance has a label that is not in `labels`.
-
-    >>> confusion_matrix(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["sad", "ang"])
-    array([[1, 1],
-           [0, 1]])
     """
     matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(matrix, (label_indices(reference, labels), label_indices(predicted, labels)), 1)
     return matrix
 
 
-def summary(reference: Labels, predicted: Labels, *, labels: Labels) -> dict[str, Any]:
-    """All metrics, JSON-able. Arguments and errors as for `confusion_matrix`.
+def summary(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, Any]:
+    """All metrics of a confusion matrix with at least one utterance, JSON-able.
 
     Returns: n_utterances, wa, ua (`accuracy`), macro_f1 (over the labels that occur in reference or prediction), f1
         (label -> F1, 0 for a label that never occurs), recall (label -> recall, None for a label without reference),
         labels, confusion (rows are the reference).
-
-    >>> found = summary(["ang", "sad", "sad"], ["ang", "ang", "sad"], labels=["ang", "sad"])
-    >>> found["ua"], found["recall"], found["confusion"]
-    (0.75, {'ang': 1.0, 'sad': 0.5}, [[1, 0], [1, 1]])
     """
-    return summary_of(confusion_matrix(reference, predicted, labels=labels), labels=np.asarray(labels).tolist())
-
-
-def summary_of(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, Any]:
-    """All metrics of a confusion matrix, as `summary`; it has at least one utterance."""
     hits, totals = matrix.diagonal(), matrix.sum(axis=1)
     occurrences = matrix.sum(axis=0) + totals
     f1 = 2 * hits / np.maximum(occurrences, 1)
@@ -71,7 +61,7 @@ def summary_of(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, A
         "macro_f1": float(f1[occurrences > 0].mean()),
         "f1": dict(zip(labels, f1.tolist(), strict=True)),
         "recall": dict(zip(labels, recall, strict=True)),
-        "labels": labels,
+        "labels": list(labels),
         "confusion": matrix.tolist(),
     }
 
@@ -89,22 +79,88 @@ def label_indices(values: Labels, labels: Labels) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Accuracies:
+    """The accuracies of a set of utterances, in fractions of 1."""
+
+    wa: float  # fraction of correct utterances
+    ua: float  # mean recall of the classes that occur
+    n: int  # utterances
+
+
+def speaker_confusions(
+    speakers: Sequence[str],  # of each utterance; all without a name count as one speaker
+    reference: Labels,
+    predicted: Labels,
+    *,
+    classes: Sequence[str],  # in the order of rows and columns
+    seeds: Sequence[Hashable] | None = None,  # of the run that each row is from; None where all are from one
+) -> Confusions:
+    """Count by speaker, in the order in which they first occur.
+
+    A speaker's utterances have to be the same in each of its seeds.
+
+    Raises: ValueError if the arguments differ in length, or a label is not one of `classes`.
+    """
+    seeds = [None] * len(speakers) if seeds is None else seeds
+    labels: dict[str, dict[Hashable, tuple[list, list]]] = {}  # speaker -> seed -> reference and predicted
+    for speaker, seed, true, answer in zip(speakers, seeds, reference, predicted, strict=True):
+        of_seed = labels.setdefault(str(speaker), {}).setdefault(seed, ([], []))
+        of_seed[0].append(true)
+        of_seed[1].append(answer)
+    found = {}
+    for speaker, by_seed in labels.items():
+        matrices = [confusion_matrix(true, answers, labels=classes) for true, answers in by_seed.values()]
+        found[speaker] = np.mean(matrices, axis=0)
+    return found
+
+
+def pooled_accuracies(confusions: np.ndarray) -> Accuracies:
+    """WA and UA of the sum of the speakers' matrices, [speakers, classes, classes]."""
+    hits, totals = (x.sum(axis=0) for x in hits_and_totals(confusions))
+    wa, ua = (float(accuracy(hits, totals, metric)) for metric in METRICS)
+    return Accuracies(wa, ua, round(totals.sum()))
+
+
+def accuracies_of(confusions: Confusions) -> dict[str, Accuracies]:
+    """WA and UA of each speaker; UA over the classes that the speaker has."""
+    return {speaker: pooled_accuracies(matrix[None]) for speaker, matrix in confusions.items()}
+
+
+def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
+    """Each speaker's contribution to the pooled accuracy of `b` minus that of `a`: [speakers].
+
+    Both systems were tested on the same utterances, so the pooled difference, in UA too, is the sum over speakers.
+    Swapping the two systems' answers for one speaker changes the sign of that speaker's contribution.
+
+    Args: a: [speakers, classes, classes]; b: the same speakers, with the same utterances; metric: "wa" or "ua".
+    """
+    (hits, totals), (before, _) = hits_and_totals(b), hits_and_totals(a)
+    # accuracy() is linear in the hits: a speaker's contribution is the pooled accuracy with the others' gains left out.
+    return accuracy(hits - before, np.broadcast_to(totals.sum(axis=0), totals.shape), metric)
+
+
+def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correct utterances and all utterances of confusions, by speaker and true class: two arrays [speakers, classes].
+
+    Accuracies need nothing else.
+    """
+    counts = np.asarray(confusions, dtype=float)
+    return np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=2)
+
+
+@dataclass(frozen=True)
 class Spread:
     """The mean of an accuracy over folds, and its standard deviations (n - 1), None for fewer than two values."""
 
     mean: float  # over folds, of the means over each fold's seeds
     over_folds: float | None  # of those fold means
-    over_seeds: float | None  # of the seeds' means over folds, for seeds that have every fold
+    over_seeds: float | None  # of the means over folds, of seeds that have every fold: others had easier or harder ones
 
 
 def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:
-    """Mean over folds, spread over folds, spread over seeds: what most papers print; it is not an interval.
-
-    A seed that lacks a fold is left out of the spread over seeds: its mean would differ because that fold is hard or
-    easy.
+    """The spread of each metric, which most papers print; it is not an interval.
 
     Args: runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one, and one for a fold and seed.
-    Returns: metric -> its spread.
     """
     by_fold: dict[Hashable, dict[Hashable, list[float]]] = {}
     for fold, seed, *accuracies in runs:
@@ -120,3 +176,34 @@ def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str,
 
 def _deviation(means: np.ndarray | list[np.ndarray]) -> list[float | None]:
     return [None] * len(METRICS) if len(means) < 2 else np.std(means, axis=0, ddof=1).tolist()
+
+
+class UtteranceMeans:
+    """From segments to utterances: means of their values weighted by length, in float64.
+
+    >>> means = UtteranceMeans()
+    >>> means.add(np.array([7, 7, 9]), np.array([3.0, 1.0, 2.0]), {"emotion": np.array([[0.0], [4.0], [5.0]])})
+    >>> means["emotion"].tolist()  # of utterance 7, then of 9
+    [[1.0], [5.0]]
+    """
+
+    def __init__(self):
+        self._weights: dict[int, float] = {}
+        self._sums: dict[str, dict[int, np.ndarray]] = {}
+
+    def add(self, utterances: np.ndarray, weights: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        """Take in a batch: utterances [batch], weights [batch], values name -> [batch, size]."""
+        for row, (utterance, weight) in enumerate(zip(utterances.tolist(), weights.tolist(), strict=True)):
+            self._weights[utterance] = self._weights.get(utterance, 0.0) + weight
+            for name, vectors in values.items():
+                sums = self._sums.setdefault(name, {})
+                sums[utterance] = sums.get(utterance, 0.0) + vectors[row].astype(np.float64) * weight
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the values."""
+        return list(self._sums)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The means of a value, in the order of the utterances' indices: [utterances, size]."""
+        return np.stack([self._sums[name][u] / self._weights[u] for u in sorted(self._weights)])

@@ -16,7 +16,7 @@ from toolkit.data.segments import SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError
 from toolkit.hardware import give_back_large_blocks
-from toolkit.statistics.utterance_means import UtteranceMeans
+from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.training.preparation import Preparation
 
 

@@ -16,7 +16,7 @@ from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, one_line
 from toolkit.files import csv_text, locked, read_json, refuse_special_files, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
-from toolkit.statistics.metrics import summary_of
+from toolkit.statistics.metrics import summary
 
 RESULTS = "results.json"
 EPOCHS = "epochs.csv"
@@ -152,7 +152,7 @@ def _check_metrics(results: Mapping[str, Any]) -> None:
     counts = np.array(matrix)
     if not counts.any() or counts.min() < 0:
         raise Mismatch("its entries have to be counts of at least one utterance")
-    metrics = summary_of(counts, labels=labels)
+    metrics = summary(counts, labels=labels)
     for key in ("n_utterances", "wa", "ua", "macro_f1"):
         if not math.isclose(results[key], metrics[key], abs_tol=1e-6):
             raise Mismatch(f"its {key} is {metrics[key]:.6g}, not {results[key]:.6g}")

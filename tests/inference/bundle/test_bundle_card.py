@@ -13,8 +13,8 @@ from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
 from toolkit.inference.bundle.export import export_bundle, weights_name
 from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.formats import DASH
-from toolkit.statistics.confusions import speaker_confusions
-from toolkit.statistics.intervals import interval
+from toolkit.statistics.comparison import interval
+from toolkit.statistics.metrics import speaker_confusions
 from toolkit.training.predictions import Answers
 from toolkit_plugins.corpora.iemocap import Iemocap
 from toolkit_plugins.corpora.ravdess import Ravdess

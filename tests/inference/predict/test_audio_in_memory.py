@@ -11,7 +11,7 @@ from trained_model import random_model
 
 from toolkit.errors import AudioError, PredictionError, ShapeError, ToolkitError
 from toolkit.inference.predict.model import Model
-from toolkit.inference.predict.recordings import Encoded
+from toolkit.inference.predict.recordings import Recording
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_bytes_and_file_objects_are_labelled_as_the_file_is(model, file):
             model.predict(opened)
         opened.seek(0)
         assert np.array_equal(model.embed(opened)["fused"], model.embed(file)["fused"])
-    found = list(model.predict_many([data, file, Encoded(data)], batch_size=1))
+    found = list(model.predict_many([data, file, Recording(data)], batch_size=1))
     assert found == list(model.predict_many([file] * 3, batch_size=1))
 
 
@@ -96,12 +96,11 @@ def test_no_room_for_a_copy_is_one_line(model, monkeypatch):
     [
         (None, None, PredictionError, "None is not audio: a path, the bytes of a file, a binary file object"),
         (3, 16_000, PredictionError, "3 is not audio"),
-        (["a.wav", "b.wav"], None, PredictionError, "a list of paths is given: predict_many takes several"),
+        (["a.wav", "b.wav"], None, PredictionError, "is not audio: .*; predict_many takes several recordings"),
         ({"a": 1}, None, PredictionError, r"\{'a': 1\} is not audio"),
-        (b"RIFF", 16_000, PredictionError, "sample_rate is for arrays, and the file in memory states its own: leave"),
-        ([0.0, 0.1], None, PredictionError, "sample_rate=16000"),
-        ([0.0, 0.1], True, PredictionError, "sample_rate is True; a whole number of Hz up to 10,000,000 is needed"),
-        ([[0.0, 0.1], [0.2]], 16_000, ShapeError, "samples are"),
+        (np.zeros(9), None, PredictionError, "sample_rate=16000"),
+        (np.zeros(9), 0.5, PredictionError, "sample_rate is 0.5; a whole number of Hz up to 10,000,000 is needed"),
+        (np.zeros((99, 2)), 16_000, ShapeError, "99 channels: transpose it"),
     ],
 )
 def test_an_argument_that_is_not_audio_is_one_line(model, audio, rate, error, message):

@@ -146,8 +146,8 @@ def test_a_missing_device_is_one_line(hears, bundle):
 @pytest.mark.parametrize(
     ("code", "line"),
     [
-        (None, "--microphone needs sounddevice: pip install 'audio-classification-toolkit[microphone]'."),
-        ("raise OSError('PortAudio library not found')", "(PortAudio library not found): install PortAudio"),
+        (None, "pip install 'audio-classification-toolkit[microphone]'; on Debian and Ubuntu also"),
+        ("raise OSError('PortAudio library not found')", "(PortAudio library not found): pip install"),
     ],
 )
 def test_a_missing_library_is_one_line(bundle, tmp_path, monkeypatch, code, line):
@@ -164,8 +164,7 @@ def test_options_that_contradict_the_microphone_are_refused(hears, bundle, talk,
     hears(talk)
     assert "Name what to label, or give --microphone without a name." in ends(bundle, talk)
     done = run(bundle)
-    assert done.exit_code == 2 and "Name what to label, or give --microphone" in done.stderr
-    assert "--covariate gender=@sex reads a column of a manifest" in ends(bundle, "--covariate", "gender=@sex")
+    assert done.exit_code == 2 and "Name what to label, or give --microphone." in done.stderr
     gendered = write_bundle(tmp_path / "gendered", covariate="{source: label}")
     assert "--covariate gender=F" in ends(gendered)
     assert "The hop is 0.5 s" in ends(bundle, "--hop", "0.5")

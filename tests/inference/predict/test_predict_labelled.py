@@ -16,9 +16,8 @@ from toolkit.corpus import read_manifest
 from toolkit.report.tables.formats import INTERVAL
 from toolkit.statistics import metrics
 from toolkit.statistics.calibration import expected_calibration_error
-from toolkit.statistics.comparison import holm, sign_flip_test
-from toolkit.statistics.confusions import speaker_confusions
-from toolkit.statistics.intervals import Interval, interval
+from toolkit.statistics.comparison import Interval, holm, interval, sign_flip_test
+from toolkit.statistics.metrics import speaker_confusions
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -85,7 +84,7 @@ def test_every_figure_is_that_of_the_answers_file_by_file(bundle, corpus):
     result = found("evaluate", bundle, corpus, *MAP)
     speakers, reference, predicted, probabilities = by_hand(bundle, corpus)
     labels = ["noise", "tone"]
-    expected = metrics.summary(reference, predicted, labels=labels)
+    expected = metrics.summary(metrics.confusion_matrix(reference, predicted, labels=labels), labels=labels)
     assert {key: result[key] for key in expected} == expected
     assert result["n_utterances"] == 45 and result["n_speakers"] == 8 and result["left_out"] == {"cough": 3}
     counts = np.stack([*speaker_confusions(speakers, reference, predicted, classes=labels).values()])
@@ -123,7 +122,7 @@ def test_a_class_without_utterances_is_reported_and_does_not_count(bundle, corpu
     result = found("evaluate", bundle, corpus, "--map", "hum=tone,hiss=,cough=")
     assert result["missing_classes"] == ["noise"] and result["recall"]["noise"] is None
     assert result["ua"] == result["recall"]["tone"] == result["wa"]
-    assert any("No utterance is noise: UA is over the one class that occurs." in note for note in result["notes"])
+    assert any("No utterance is noise: UA is over the classes that occur." in note for note in result["notes"])
 
 
 @pytest.mark.parametrize(
@@ -131,16 +130,16 @@ def test_a_class_without_utterances_is_reported_and_does_not_count(bundle, corpu
     [
         (
             [],
-            "3 labels of the manifest are not among the system's classes (noise, tone): "
+            "Labels that are no class of the system (noise, tone): "
             "'cough' (3), 'hiss' (21), 'hum' (24). Add --map cough=CLASS",
         ),
         (
             ["--map", "hum=tone,hiss=noise"],
-            "1 label of the manifest is not among the system's classes (noise, tone): 'cough' (3)",
+            "Labels that are no class of the system (noise, tone): 'cough' (3)",
         ),
         (["--map", "hum=tones,hiss=noise,cough="], "Did you mean 'tone'?"),
         (["--map", "hum"], "LABEL=CLASS"),
-        (["--map", "hum=tone,hum=noise"], "'hum' twice"),
+        (["--map", "hum=tone,hum=noise"], "hum is named twice"),
         (["--map", "hum=,hiss=,cough="], "leaves out every utterance"),
         (
             ["--map", "hum=tone,hiss=noise,cough=,hish=noise"],
@@ -158,12 +157,6 @@ def test_a_label_near_a_class_gets_a_suggestion(bundle, corpus, tmp_path):
     (tmp_path / "m.csv").write_text(f"path,label\n{corpus.parent}/0-0.wav,tones\n{corpus.parent}/0-1.wav,cough\n")
     done = run("evaluate", bundle, tmp_path / "m.csv")
     assert done.exit_code == 2 and "'cough' (1), 'tones' (1). Did you mean 'tone'? Add --map tones=CLASS" in done.stderr
-
-
-def test_a_label_may_hold_what_separates_the_pairs(bundle, corpus, tmp_path):
-    (tmp_path / "m.csv").write_text(f'path,label\n{corpus.parent}/0-0.wav,"a,b"\n{corpus.parent}/0-1.wav,=1+1\n')
-    done = run("evaluate", bundle, tmp_path / "m.csv", "--map", "a,b=tone", "--map", " =1+1=noise")
-    assert done.exit_code == 0, done.stderr
 
 
 def part_of(corpus: Path, path: Path, change) -> Path:
@@ -207,7 +200,7 @@ def test_a_covariate_is_read_from_the_column_of_its_name_or_given(corpus, tmp_pa
     done = run("evaluate", gendered, without, *MAP)
     assert done.exit_code == 2 and "--covariate gender=F (it knows F, M)" in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gender=@sex")
-    assert done.exit_code == 2 and "--covariate gender=@sex: no utterance has a value in this column." in done.stderr
+    assert done.exit_code == 2 and "no utterance has a value in the column 'sex'." in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gendre=F")
     assert done.exit_code == 2 and "Did you mean 'gender'?" in done.stderr
 

@@ -137,7 +137,6 @@ def test_a_sample_that_is_not_a_number_is_found_anywhere(tmp_path):
         (torch.zeros(100, dtype=torch.int16), ShapeError, "32768"),
         (np.zeros(0, np.float32), AudioError, "no samples"),
         (np.full(100, np.nan), AudioError, "NaN"),
-        (np.full(100, 1e300), AudioError, "infinite"),
         (np.full(100, 8192.0), AudioError, "array: samples reach 8192, and full scale is 1: divide them by .*32768"),
         (np.array([0.0, -100.5]), AudioError, "reach 100.5"),
     ],

@@ -13,16 +13,16 @@ from stand_in_bundle import write_bundle
 
 import toolkit
 from toolkit.cli.main import main as cli
+from toolkit.inference.predict.comparison import AS_RECORDED, CONDITIONS, stress
 from toolkit.inference.predict.evaluation import LabelledTest
+from toolkit.inference.predict.model import RecordingResult
 from toolkit.inference.predict.recordings import Samples
-from toolkit.inference.predict.results import RecordingResult
-from toolkit.inference.predict.stress import AS_RECORDED, CONDITIONS, stress
 from toolkit_plugins.augmentations.gain import amplified
 from toolkit_plugins.augmentations.telephone import telephoned
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
-TITLES = [condition.title for condition in CONDITIONS.values()]
+TITLES = [title for title, *_ in CONDITIONS.values()]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_the_noise_of_a_recording_does_not_depend_on_the_others(bundle, corpus):
     head, *rows = corpus.read_text().splitlines()
     fewer = corpus.with_name("fewer.csv")
     fewer.write_text("\n".join([head, *reversed(rows[4:])]) + "\n")
-    plain = {"label_map": {}, "covariates": (), "batch_size": 1, "device": "cpu", "columns": None}
+    plain = {"label_map": {}, "covariates": {}, "batch_size": 1, "device": "cpu", "columns": None}
     answers = [
         stress(str(bundle), str(manifest), only=["noise-0"], **plain).evaluations["pink noise at 0 dB"].answers
         for manifest in (corpus, fewer)
@@ -141,18 +141,17 @@ def test_a_recording_whose_name_is_not_utf_8_has_noise_as_any_other(bundle, corp
 
 
 def test_a_condition_that_does_not_fit_the_system_is_refused_before_anything_is_labelled(bundle, corpus, monkeypatch):
-    low = CONDITIONS["mp3"]._replace(title="MP3 at 4 kbit/s", args={"kbit_per_s": [4, 4]})
-    monkeypatch.setitem(CONDITIONS, "mp3", low)
+    monkeypatch.setitem(CONDITIONS, "mp3", ("MP3 at 4 kbit/s", "codec", {"kbit_per_s": [4, 4]}))
     monkeypatch.setattr(LabelledTest, "run", lambda *args, **options: pytest.fail("it was labelled"))
     done = run(bundle, corpus)
-    assert done.exit_code == 2 and "Condition mp3 does not fit the system" in done.stderr
-    assert "neither may be below 8" in done.stderr and "--condition, without mp3" in done.stderr
+    assert done.exit_code == 2 and "mp3 does not fit the system" in done.stderr
+    assert "neither may be below 8" in done.stderr and "name other conditions" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--condition", "telefone"], "'telefone'. Did you mean 'telephone'? Conditions are softer,"),
+        (["--condition", "telefone"], "'telefone' is not one of 'softer', 'louder', 'noise-20'"),
         (["--figure", "x.pdf"], "x.pdf ends in neither .png nor .svg."),
         (["--max-drop", "-1"], "--max-drop"),
         (["--max-drop", "nan"], "--max-drop"),

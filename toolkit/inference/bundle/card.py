@@ -15,7 +15,7 @@ from toolkit.report.tables.formats import COUNT, INTERVAL, NATS, PERCENT
 from toolkit.report.tables.table import escape_markdown
 from toolkit.statistics.abstention import RULES
 from toolkit.statistics.calibration import BINS
-from toolkit.statistics.confusions import MIN_SPEAKERS
+from toolkit.statistics.comparison import MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import clock
 

@@ -16,7 +16,7 @@ from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError, PredictionError, RecipeError, join, one_line
 from toolkit.files import DISTRIBUTION, parse_json
 from toolkit.inference.summary import CalibrationSummary, TestSummary
-from toolkit.model.archive import CONFIG, WEIGHTS
+from toolkit.model.archive import CONFIG
 from toolkit.plugins.kinds import parts
 from toolkit.recipe.checks import BadField, at_least, require_known
 from toolkit.recipe.reading import read_plain
@@ -38,7 +38,6 @@ class Usage:
     predict_from: str  # the head whose output is the answer
     covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # each that a recording needs -> its values
     stamps: tuple[str, ...] = ()  # notes to show beside every result
-    weights: str = field(default="", compare=False)  # a hash of the weights, "" if unknown
     confidence: Confidence = UNFITTED
 
     @property
@@ -165,8 +164,7 @@ class BundleConfig:
     def usage(self) -> Usage:
         """How audio goes in and what comes out."""
         labels, stamps = self.classes[LABEL], self.training.stamps
-        weights = self.files[WEIGHTS].sha256
-        return Usage(labels, self.audio, self.predict_from, self.covariates, stamps, weights, self.confidence)
+        return Usage(labels, self.audio, self.predict_from, self.covariates, stamps, self.confidence)
 
     def parts(self) -> Iterator[tuple[str, str, PartSpec]]:
         """Every plugin that the system is built from: its kind, its location in the recipe and its part of it."""

@@ -1,27 +1,28 @@
-"""The page: trained systems label a recording side by side, and the recording is deleted afterwards."""
+"""The page: trained systems label a recording side by side, and the recording is deleted afterwards.
+
+An answer shows the waveform over its segments, which are coloured and named by label.
+"""
 
 import html
-import os
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.audio.reading import stretch
+from toolkit.audio.reading import AudioStretch, stretch
 from toolkit.errors import AudioError, PredictionError, ToolkitError, join, one_line
+from toolkit.files import templates
 from toolkit.inference.bundle import read_bundle
-from toolkit.inference.demo.answer import answer_html, colours_of, outline
 from toolkit.inference.predict.model import Model
-from toolkit.inference.predict.predictions import Prediction
+from toolkit.inference.predict.predictions import Prediction, intervals
 from toolkit.inference.predict.recordings import Recording
 from toolkit.model.archive import CARD, read_file
 from toolkit.plugins.plugin import plugin_failures
+from toolkit.report.figures.figure import COLOURS, INK, YELLOW
 from toolkit.statistics.abstention import CONFIDENCE, COVERAGE, ERROR
 from toolkit.terminal import clock
 
@@ -35,14 +36,11 @@ RULES = [
     ("so that a share gets an answer", COVERAGE),
     ("so that at most a share of the answers is wrong", ERROR),
 ]
-_FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)  # a card's header for the hub
-
-
-class Heard(NamedTuple):
-    """A recording that has been labelled."""
-
-    peaks: np.ndarray  # its outline
-    results: list[Prediction | ToolkitError]  # each system's answer or error
+COLUMNS = 600  # of a waveform's outline
+PALETTE = (*(colour for colour in COLOURS if colour != INK), YELLOW, "#999999")  # ink is invisible on a dark page
+TEMPLATES = Path(__file__).parent / "template"
+Heard = tuple[np.ndarray, list[Prediction | str]]  # a recording's outline; each system's answer, or why it has none
+STYLE = (TEMPLATES / "demo.css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ class DemoSystem:
         """Read a bundle. Raises: ToolkitError if the bundle or the device cannot be used."""
         found = read_bundle(bundle)
         card = read_file(found.path, CARD).decode("utf-8", errors="replace")
-        return cls(name, Model(found.system, found.usage, device=device), _FRONT_MATTER.sub("", card))
+        card = card.split("\n---\n", 1)[-1] if card.startswith("---\n") else card  # without its header for the hub
+        return cls(name, Model(found.system, found.usage, device=device), card)
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,11 @@ class Page:
     @property
     def covariates(self) -> dict[str, list[str]]:
         """The covariates that the systems need, each with the values that they know."""
-        found: dict[str, dict[str, None]] = {}
-        for name, values in chain.from_iterable(system.model.usage.covariates.items() for system in self.systems):
-            found.setdefault(name, {}).update(dict.fromkeys(values))
-        return {name: list(values) for name, values in found.items()}
+        found: dict[str, list[str]] = {}
+        for system in self.systems:
+            for name, values in system.model.usage.covariates.items():
+                found[name] = list(dict.fromkeys([*found.get(name, []), *values]))
+        return found
 
     def label(self, path: str | None, kind: str, share: float, *values: str | None) -> list[Any]:
         """Label a recording and delete it.
@@ -91,31 +91,29 @@ class Page:
                 with plugin_failures():
                     heard = self._hear(Path(path), dict(zip(self.covariates, values, strict=True)))
             except ToolkitError as error:
-                refusal = _refusal_html(_without_folder(error, Path(path)))
+                refusal = _refusal_html(error, f"{Path(path).parent}/")
             finally:
                 self.uploads[path] -= 1
                 if self.uploads[path] <= 0:  # else somebody else's upload with the same bytes and name waits
                     del self.uploads[path]
                     Path(path).unlink(missing_ok=True)
-                    with suppress(OSError):  # the folder holds another upload with the same bytes
-                        Path(path).parent.rmdir()
         return [heard, refusal, *self.show(heard, kind, share)]
 
     def show(self, heard: Heard | None, kind: str, share: float) -> list[str]:
         """Each system's answer as HTML, abstaining by the rule that `read_rule` returns as `kind` and `share`."""
         if heard is None:
             return [""] * len(self.systems)
-        shown = []
+        (peaks, results), shown = heard, []
         colours = colours_of(chain.from_iterable(system.model.labels for system in self.systems))
         rule = f"{share:g}" if kind == CONFIDENCE else f"{kind}:{share:g}"
-        for system, result in zip(self.systems, heard.results, strict=True):
+        for system, result in zip(self.systems, results, strict=True):
             try:
-                if isinstance(result, ToolkitError):
-                    raise result
                 threshold = system.model.threshold(rule)
-                shown.append(answer_html(result, heard.peaks, abstain=threshold, colours=colours))
             except ToolkitError as error:
-                shown.append(_refusal_html(error))
+                result = _refusal_html(error)
+            if isinstance(result, Prediction):
+                result = answer_html(result, peaks, abstain=threshold, colours=colours)
+            shown.append(result)
         return shown
 
     def _hear(self, path: Path, covariates: Mapping[str, str | None]) -> Heard:
@@ -129,12 +127,9 @@ class Page:
         results = []
         for model in (system.model for system in self.systems):
             given = {name: value for name, value in covariates.items() if name in model.usage.covariates}
-            recording = Recording(path, covariates=given, name=path.name)
-            with suppress(OSError):
-                os.utime(path)  # what is being labelled is never old
-            ((_, result),) = model.results([recording], hop_s=self.hop_s)
-            results.append(_without_folder(result, path) if isinstance(result, ToolkitError) else result)
-        return Heard(peaks, results)
+            ((_, result),) = model.results([Recording(path, covariates=given, name=path.name)], hop_s=self.hop_s)
+            results.append(_refusal_html(result, f"{path.parent}/") if isinstance(result, ToolkitError) else result)
+        return peaks, results
 
     def blocks(self) -> "Blocks":
         """The page for gradio to serve."""
@@ -177,9 +172,44 @@ class Page:
         return page
 
 
-def _without_folder(error: ToolkitError, path: Path) -> ToolkitError:
-    return PredictionError(str(error).replace(str(path), path.name))
+def _refusal_html(error: ToolkitError, folder: str = "") -> str:
+    text = one_line(str(error).replace(folder, ""))
+    return f'<p class="refused" role="alert">{html.escape(text)}</p>'
 
 
-def _refusal_html(what: object) -> str:
-    return f'<p class="refused" role="alert">{html.escape(one_line(str(what)))}</p>'
+def outline(audio: AudioStretch) -> np.ndarray:
+    """The peaks of a recording in stretches of equal length, as fractions of the highest: [COLUMNS], float32."""
+    peaks, at = np.zeros(COLUMNS, dtype=np.float32), 0
+    for block in audio.blocks():
+        columns = np.arange(at, at + len(block)) * COLUMNS // audio.frames
+        np.maximum.at(peaks, columns, np.abs(block).max(axis=1))
+        at += len(block)
+    return peaks / (peaks.max() or 1)
+
+
+def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, colours: Mapping[str, str]) -> str:
+    """The answer as HTML.
+
+    Args: prediction: of a recording; peaks: its `outline`; abstain: the confidence that a label needs;
+        colours: label -> CSS colour.
+    """
+    found, totals = intervals(prediction.segments, abstain), Counter()
+    for interval in found:
+        totals[interval.label] += interval.end_s - interval.start_s
+    upper = [f"{column} {50 - 48 * peak:.1f}" for column, peak in enumerate(peaks)]
+    lower = [f"{column} {50 + 48 * peak:.1f}" for column, peak in enumerate(peaks)]
+    template = templates(TEMPLATES, autoescape=True).get_template("answer.html.j2")
+    return template.render(
+        prediction=prediction,
+        abstain=abstain,
+        columns=COLUMNS,
+        path=f"M{'L'.join(upper + lower[::-1])}Z",
+        intervals=found,
+        totals=totals,
+        colours=colours,
+    )
+
+
+def colours_of(labels: Iterable[str]) -> dict[str, str]:
+    """A colour for each label; colours repeat if there are more labels than colours."""
+    return {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(dict.fromkeys(labels))}

@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,16 +16,14 @@ import click
 
 from toolkit.errors import PredictionError, one_line
 from toolkit.files import DISTRIBUTION
-from toolkit.inference.demo.answer import STYLE
-from toolkit.inference.demo.page import DemoSystem, Page
+from toolkit.inference.demo.page import STYLE, DemoSystem, Page
 from toolkit.model.hub import on_hub
 from toolkit.statistics.abstention import read_rule
 from toolkit.terminal import say
 
 EVERY_S = 60.0  # how often uploads that were never labelled are deleted
 KEPT_S = 6 * 3600.0  # from what age: other recordings may be labelled first
-LOOPBACK = ("127.0.0.1", "localhost")
-POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
+POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the reader's machine
 
@@ -49,9 +47,8 @@ def demo(
         raise PredictionError(f"demo needs gradio: pip install '{DISTRIBUTION}[demo]'.")
     try:
         socket.create_server((host, port or 0)).close()
-    except (OSError, UnicodeError, TypeError) as error:
-        why = one_line(getattr(error, "strerror", "no host has this name"))
-        where = f"{f'port {port} of ' if port else ''}{host} ({why})"
+    except (OSError, UnicodeError) as error:
+        where = f"{f'port {port} of ' if port else ''}{host} ({one_line(error)})"
         raise PredictionError(f"The page cannot be served at {where}: choose another --port or --host.") from None
     short = [name if on_hub(name) else Path(name).absolute().name for name in bundles]
     names = short if len(set(short)) == len(short) else bundles
@@ -66,23 +63,21 @@ def demo(
         TemporaryDirectory(prefix="toolkit-demo-") as folder,
         served(page, folder, host=host, port=port, max_megabytes=max_megabytes) as url,
     ):
-        if host not in LOOPBACK:
+        if host not in ("127.0.0.1", "localhost"):
             say(f"NOTE: anyone who can reach {host} from another machine can use the page, too.")
         say("The page is served until Ctrl-C:")
         click.echo(url)
-        sys.stdout.flush()
         while True:
             time.sleep(EVERY_S)
             sweep(Path(folder), KEPT_S)
 
 
 def sweep(folder: Path, kept_s: float) -> None:
-    """Delete what is older than `kept_s` seconds: uploads that were never labelled, or never complete."""
-    for parent, folders, files in os.walk(folder, topdown=False):  # files before their folders
-        for path in (Path(parent, name) for name in files + folders):
-            with suppress(OSError):  # labelled just now, or the folder of a newer file
-                if time.time() - path.stat().st_mtime > kept_s:
-                    path.rmdir() if os.path.isdir(path) else path.unlink()
+    """Delete files that are older than `kept_s` seconds: uploads that were never labelled, or never complete."""
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # labelled just now
+            if os.path.isfile(path) and time.time() - path.stat().st_mtime > kept_s:
+                path.unlink()
 
 
 @contextmanager
@@ -95,6 +90,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
     os.environ |= {**ALONE, "GRADIO_TEMP_DIR": folder}
     import gradio
     from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
 
     blocks = page.blocks()
     _, url, _ = blocks.launch(
@@ -103,14 +99,13 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         max_file_size=int(max_megabytes * 2**20),
         theme=gradio.themes.Base(**FONTS),
         head=f"<style>{STYLE}</style>",  # gradio itself would drop rules that it does not know
-        app_kwargs={"middleware": [Middleware(_nothing_from_elsewhere)]},
+        app_kwargs={"middleware": [Middleware(BaseHTTPMiddleware, dispatch=_nothing_from_elsewhere)]},
         share=False,
         ssr_mode=False,
         mcp_server=False,
         run_history=False,
         enable_monitoring=False,
         footer_links=[],
-        inline=False,
         quiet=True,
         prevent_thread_lock=True,
     )
@@ -120,15 +115,8 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         blocks.close(verbose=False)
 
 
-def _nothing_from_elsewhere(app: Any) -> Any:
-    """Middleware that tells the browser with every response to load nothing from other machines."""
-
-    async def respond(scope: Any, receive: Any, send: Any) -> None:
-        async def send_with_policy(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"content-security-policy", POLICY)]
-            await send(message)
-
-        await app(scope, receive, send_with_policy)
-
-    return respond
+async def _nothing_from_elsewhere(request: Any, answer: Callable) -> Any:
+    """Tell the browser with every response to load nothing from other machines."""
+    response = await answer(request)
+    response.headers["Content-Security-Policy"] = POLICY
+    return response

@@ -8,9 +8,8 @@ from itertools import chain
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.inference.predict.covariates import GivenCovariates
-from toolkit.inference.predict.output import refuse_inputs, with_own_file, written
+from toolkit.inference.predict.output import ROWS, refuse_inputs, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
-from toolkit.inference.predict.tracks import TRACKS
 from toolkit.statistics.abstention import CONFIDENCE, read_rule
 from toolkit.terminal import progress, say
 
@@ -26,7 +25,7 @@ def predict(
     output: str | None,
     batch_size: int,
     device: str | None,
-    covariates: Sequence[str],
+    covariates: Mapping[str, str],
     lines: Iterable[bytes],
     columns: Mapping[str, str] | None = None,
 ) -> bool:
@@ -35,11 +34,11 @@ def predict(
     Returns: whether everything was labelled.
     Raises: ToolkitError if the bundle, a manifest or an option is wrong, or there is nothing to label.
     """
-    read_rule(abstain)
+    kind, _ = read_rule(abstain)
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
     refuse_inputs(output, bundle, names)
-    sources = RecordingSources(names, GivenCovariates.read(covariates), lines, columns)
+    sources = RecordingSources(names, GivenCovariates.of(covariates), lines, columns)
     complete = True
 
     def skip(message: str) -> None:
@@ -54,18 +53,17 @@ def predict(
     sources.covariates.check(model.usage.covariates)
     model.usage.hop_samples(hop_s)
     threshold = model.threshold(abstain)
-    by_segment = segments or format in TRACKS
-    if by_segment and read_rule(abstain)[0] != CONFIDENCE:
+    by_segment = segments or format not in ROWS
+    if by_segment and kind != CONFIDENCE:
         say(f"NOTE: --abstain {abstain} was fitted on whole recordings, and does not hold for segments")
-    different = with_own_file(chain([first], recordings), format, skip)
-    with written(format, output, model.usage, threshold) as write:
-        results = model.results(different, batch_size=batch_size, hop_s=hop_s)
+    with written(format, output, model.usage, threshold, skip) as write:
+        results = model.results(chain([first], recordings), batch_size=batch_size, hop_s=hop_s)
         shown = sys.stderr.isatty() and not (output is None and sys.stdout.isatty())
         for recording, result in progress(results, "labelling", total=sources.count() if shown else None, shown=shown):
             if isinstance(result, ToolkitError):
                 known = getattr(result, "kind", "") != "unreadable" or recording.path.suffix.lower() in AUDIO_SUFFIXES
                 hint = "" if known else f". Manifests end in {join(MANIFEST_SUFFIXES, 'or')}"
                 skip(f"{result}{recording.where}{hint}")
-                continue
-            write(recording, result.segments if by_segment else (result,))
+            else:
+                write(recording, result.segments if by_segment else (result,))
     return complete

@@ -13,9 +13,6 @@ def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str |
     """The indices of a recording's values (`given`) among those that a system knows (`wanted`), by covariate.
 
     Raises: PredictionError if a wanted covariate is not given, a given one is not wanted, or a value is unknown.
-
-    >>> class_indices({"gender": ("F", "M")}, {"gender": "male"})
-    {'gender': 1}
     """
     check_names(wanted, given)
     for name, values in wanted.items():
@@ -44,25 +41,10 @@ class GivenCovariates:
     columns: Mapping[str, str]
 
     @classmethod
-    def read(cls, options: Sequence[str]) -> "GivenCovariates":
-        """Read NAME=VALUE and NAME=@COLUMN.
-
-        Raises: PredictionError if an option is neither, or names a covariate twice.
-
-        >>> GivenCovariates.read(["gender=F", "language=@lang"])
-        GivenCovariates(values={'gender': 'F'}, columns={'language': 'lang'})
-        """
-        found = cls({}, {})
-        for option in options:
-            name, _, value = (part.strip() for part in option.partition("="))
-            if not (name and value.removeprefix(COLUMN)):
-                needed = "NAME=VALUE or NAME=@COLUMN is needed, for example gender=F"
-                raise PredictionError(f"--covariate {option!r}: {needed}")
-            if name in found.values or name in found.columns:
-                raise PredictionError(f"--covariate {name} is given twice; once is enough")
-            kind = found.columns if value.startswith(COLUMN) else found.values
-            kind[name] = value.removeprefix(COLUMN)
-        return found
+    def of(cls, options: Mapping[str, str]) -> "GivenCovariates":
+        """Read NAME=VALUE and NAME=@COLUMN."""
+        columns = {name: text[len(COLUMN) :] for name, text in options.items() if text.startswith(COLUMN)}
+        return cls({name: text for name, text in options.items() if name not in columns}, columns)
 
     def check(self, wanted: Mapping[str, Sequence[str]]) -> None:
         """Refuse what a system would refuse for every recording; arguments and errors as for `class_indices`."""

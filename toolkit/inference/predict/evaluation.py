@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,47 +12,75 @@ import numpy as np
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.corpus.targets import Target
-from toolkit.errors import PredictionError, ToolkitError, did_you_mean, listed, nearest
-from toolkit.inference.predict.covariates import GivenCovariates, check_names
+from toolkit.errors import PredictionError, ToolkitError, did_you_mean, join, listed, nearest
+from toolkit.inference.predict.covariates import COLUMN, GivenCovariates, check_names
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
-from toolkit.inference.summary import CalibrationSummary, TestSummary, abstaining, calibration
+from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.hub import pinned
-from toolkit.statistics.abstention import Answered, Confidence
-from toolkit.statistics.confusions import MIN_SPEAKERS
-from toolkit.statistics.intervals import LEVEL
+from toolkit.statistics.comparison import LEVEL, MIN_SPEAKERS
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import progress, say
 from toolkit.training.predictions import Answers
 
 
 @dataclass(frozen=True, eq=False)
+class LabelledTest:
+    """A system, and the labelled utterances that test it."""
+
+    bundle: str
+    model: Model
+    manifest: str
+    utterances: Sequence[Utterance]  # with the system's classes
+    left_out: Mapping[str, int]  # label -> how many were left out on purpose
+    given: GivenCovariates  # the covariates that this system needs
+    stamps: tuple[str, ...]  # of its result
+    batch_size: int
+
+    def recordings(self) -> list[Recording]:
+        """The utterances, with the covariates that the system needs."""
+        return [Recording(u.path, u.start, u.end, self.given.values_for(u.value), u.id) for u in self.utterances]
+
+    def run(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> "CorpusEvaluation":
+        """Test the system; a recording that cannot be read is reported and left out.
+
+        Args: recordings: one for each utterance, perhaps changed; what: is shown with the progress.
+        """
+        results = self.model.results(recordings, batch_size=self.batch_size)
+        results = progress(results, what, total=len(self.utterances), shown=sys.stderr.isatty())
+        rows = []
+        for u, (_, found) in zip(self.utterances, results, strict=True):
+            if isinstance(found, ToolkitError):
+                say(f"skipped: {found}")
+            else:
+                probabilities = [*found.probabilities.values()]
+                rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
+        if not rows:
+            raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
+        return CorpusEvaluation(self, Answers(*map(np.array, zip(*rows, strict=True))))
+
+
+@dataclass(frozen=True, eq=False)
 class CorpusEvaluation:
     """A system's answers on a corpus, and the figures that follow from them."""
 
-    bundle: str
-    manifest: str
-    target: Target
+    test: LabelledTest
     answers: Answers
-    n_skipped: int  # utterances that could not be read
-    left_out: Mapping[str, int]  # label -> how many were left out on purpose
-    stamps: tuple[str, ...]
-    confidence: Confidence  # of the system, from its validation part
+
+    @property
+    def n_skipped(self) -> int:
+        """The number of utterances that are left out, since they could not be read."""
+        return len(self.test.utterances) - len(self.answers.id)
+
+    @property
+    def target(self) -> Target:
+        """The label, with the system's classes."""
+        return self.test.model.usage.target
 
     @cached_property
     def summary(self) -> TestSummary:
         """Accuracies, intervals, confusion and calibration."""
         return TestSummary.of(self.answers, self.target, all_speakers_known=False)
-
-    @cached_property
-    def calibration(self) -> dict[str, CalibrationSummary]:
-        """Calibration before and after the system's temperature."""
-        return calibration(self.answers, self.target, self.confidence)
-
-    @cached_property
-    def abstaining(self) -> dict[str, Answered]:
-        """Coverage and error of each rule for abstaining."""
-        return abstaining(self.answers, self.confidence)
 
     @property
     def n_speakers(self) -> int:
@@ -78,27 +106,25 @@ class CorpusEvaluation:
         """Notes for a reader of the figures."""
         notes = []
         if self.missing:
-            found = len(self.target.classes) - len(self.missing)
-            classes = f"{found} classes that occur" if found > 1 else "one class that occurs"
-            notes.append(f"No utterance is {' or '.join(self.missing)}: UA is over the {classes}.")
-        if self.left_out:
-            left_out = listed(f"{label} ({count})" for label, count in self.left_out.items())
+            notes.append(f"No utterance is {join(self.missing, 'or')}: UA is over the classes that occur.")
+        if self.test.left_out:
+            left_out = listed(f"{label} ({count})" for label, count in self.test.left_out.items())
             notes.append(f"Left out by --map: {left_out}.")
         if self.n_skipped:
             notes.append(f"Left out, since they could not be read: {self.n_skipped}.")
         notes += self.speaker_notes
         if self.n_speakers and self.summary.wa_interval is None:
             notes.append(f"Too few speakers: an interval needs at least {MIN_SPEAKERS}.")
-        if not self.confidence.utterances:
+        if not self.test.model.usage.confidence.utterances:
             notes.append("The bundle has no temperature: its probabilities are as its system computes them.")
         return notes
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON; accuracies are fractions of 1."""
-        test = self.summary
+        test, confidence = self.summary, self.test.model.usage.confidence
         return {
-            "bundle": self.bundle,
-            "manifest": self.manifest,
+            "bundle": self.test.bundle,
+            "manifest": self.test.manifest,
             **{key: getattr(test, key) for key in ("n_utterances", *METRICS, "macro_f1", "f1", "recall")},
             "labels": self.target.classes,
             "confusion": test.confusion,
@@ -107,56 +133,15 @@ class CorpusEvaluation:
             "n_speakers": self.n_speakers,
             "by_gender": {gender: vars(found) for gender, found in test.by_gender.items()},
             "calibration_error": test.ece,
-            "temperature": self.confidence.temperature,
-            "calibration": {when: vars(found) for when, found in self.calibration.items()},
-            "abstaining": {rule: vars(found) for rule, found in self.abstaining.items()},
+            "temperature": confidence.temperature,
+            "calibration": {w: vars(found) for w, found in calibration(self.answers, self.target, confidence).items()},
+            "abstaining": {rule: vars(found) for rule, found in abstaining(self.answers, confidence).items()},
             "missing_classes": self.missing,
-            "left_out": self.left_out,
+            "left_out": self.test.left_out,
             "n_skipped": self.n_skipped,
             "notes": self.notes,
-            "stamps": self.stamps,
+            "stamps": self.test.stamps,
         }
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledTest:
-    """A system, and the labelled utterances that test it."""
-
-    bundle: str
-    model: Model
-    manifest: str
-    utterances: Sequence[Utterance]  # with the system's classes
-    left_out: Mapping[str, int]  # label -> how many were left out on purpose
-    given: GivenCovariates  # the covariates that this system needs
-    stamps: tuple[str, ...]  # of its result
-    batch_size: int
-
-    def recordings(self) -> list[Recording]:
-        """The utterances, with the covariates that the system needs."""
-        return [Recording(u.path, u.start, u.end, self.given.values_for(u.value), u.id) for u in self.utterances]
-
-    def run(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> CorpusEvaluation:
-        """Test the system; a recording that cannot be read is reported and left out.
-
-        Args: recordings: one for each utterance, perhaps changed; what: is shown with the progress.
-        """
-        results = self.model.results(recordings, batch_size=self.batch_size)
-        results = progress(results, what, total=len(self.utterances), shown=sys.stderr.isatty())
-        usage = self.model.usage
-        rows = []
-        for u, (_, found) in zip(self.utterances, results, strict=True):
-            if isinstance(found, ToolkitError):
-                say(f"skipped: {found}")
-            else:
-                probabilities = [*found.probabilities.values()]
-                rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
-        if not rows:
-            raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
-        answers = Answers(*map(np.array, zip(*rows, strict=True)))
-        n_skipped = len(self.utterances) - len(rows)
-        return CorpusEvaluation(
-            self.bundle, self.manifest, usage.target, answers, n_skipped, self.left_out, self.stamps, usage.confidence
-        )
 
 
 def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str, CorpusEvaluation]:
@@ -171,8 +156,8 @@ def read_tests(
     bundles: Sequence[str],
     manifest: str,
     *,
-    label_map: Sequence[str],
-    covariates: Sequence[str],
+    label_map: Mapping[str, str],
+    covariates: Mapping[str, str],
     batch_size: int,
     device: str | None,
     columns: Mapping[str, str] | None = None,
@@ -183,25 +168,23 @@ def read_tests(
 
     Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
     """
-    given = GivenCovariates.read(covariates)
     utterances = read_manifest(manifest, columns)
-    pairs = read_label_map(label_map, {u.label for u in utterances})
     names = [pinned(bundle) for bundle in bundles]
+    if len(set(names)) < len(names):
+        raise PredictionError(f"{bundles[0]} is compared with itself: name two bundles")
     if any("margin" in u.extra and f"p_{u.label}" in u.extra for u in utterances):
         say(f"NOTE: {manifest} seems to be an output of `toolkit predict`: its labels are predictions themselves")
     models = [toolkit.load(name, device=device) for name in names]
     first, *others = models
     for bundle, model in zip(bundles[1:], others, strict=True):
-        if model.usage.weights and model.usage.weights == first.usage.weights:
-            raise PredictionError(f"{bundles[0]} and {bundle} hold the same system: name two bundles")
         if set(model.labels) != set(first.labels):
             found = f"{bundles[0]} knows the classes {listed(first.labels)} and {bundle} knows {listed(model.labels)}"
             raise PredictionError(f"{found}: only systems with the same classes can be compared")
-    check_names([n for model in models for n in model.usage.covariates], [*given.values, *given.columns])
-    utterances, left_out = map_corpus(utterances, first.labels, pairs)
+    check_names([n for model in models for n in model.usage.covariates], covariates)
+    utterances, left_out = map_corpus(utterances, first.labels, label_map)
     tests = []
     for name, model in zip(names, models, strict=True):
-        needed = _for_system(given, model.usage.covariates, utterances)
+        needed = _for_system(covariates, model.usage.covariates, utterances)
         stamps = (*model.usage.stamps, *model.seen.stamps(utterances))
         for stamp in stamps:
             say(f"NOTE: {name}: {stamp}" if others else f"NOTE: {stamp}")
@@ -210,61 +193,32 @@ def read_tests(
 
 
 def _for_system(
-    given: GivenCovariates, wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
+    given: Mapping[str, str], wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
 ) -> GivenCovariates:
-    """The covariates that a system needs; one without a given value is read from a column."""
-    values = {name: given.values[name] for name in wanted if name in given.values}
-    columns = {name: given.columns.get(name, name) for name in wanted if name not in values}
-    filled = {name: column for name, column in columns.items() if any(u.value(column) for u in utterances)}
-    for name in given.columns:
-        if name in wanted and name not in filled:
-            near = did_you_mean(columns[name], {column for u in utterances for column in u.extra})
-            option = f"--covariate {name}=@{columns[name]}"
-            raise PredictionError(f"{option}: no utterance has a value in this column.{near}")
-    GivenCovariates(values, filled).check(wanted)  # the error for an empty column explains how to give a value
-    return GivenCovariates(values, columns)
-
-
-def read_label_map(options: Sequence[str], labels: Collection[str] = ()) -> dict[str, str | None]:
-    """Read LABEL=CLASS pairs, separated by commas; without a class the label is left out.
-
-    An option that begins with one of the `labels` and its last `=` is one pair: a label may hold commas and `=`.
-
-    Raises: PredictionError if a pair has no `=` or no label, or maps a label twice.
-
-    >>> read_label_map(["angry=ang,calm=", "sadness=sad"])
-    {'angry': 'ang', 'calm': None, 'sadness': 'sad'}
-    """
-    found: dict[str, str | None] = {}
-    whole = [option for option in options if option.rpartition("=")[0].strip() in labels]
-    for pair in (pair for o in options for pair in ([o] if o in whole else o.split(",")) if pair.strip()):
-        cut = pair.rpartition if pair in whole else pair.partition
-        label, equals, name = (part.strip() for part in cut("="))
-        if not label or not equals:
-            raise PredictionError(f"--map {pair.strip()!r}: LABEL=CLASS is needed, or LABEL= to leave a label out")
-        if label in found:
-            raise PredictionError(f"--map maps {label!r} twice")
-        found[label] = name or None
+    """The covariates that a system needs; one that is not given is read from the column of its name."""
+    found = GivenCovariates.of({name: given.get(name, f"{COLUMN}{name}") for name in wanted})
+    for name, column in found.columns.items():
+        if not any(u.value(column) for u in utterances):
+            near = did_you_mean(column, {column for u in utterances for column in u.extra})
+            problem = f"The system needs {name!r}, and no utterance has a value in the column {column!r}.{near}"
+            one = f"--covariate {name}={wanted[name][0]} (it knows {', '.join(wanted[name])}) for all utterances"
+            raise PredictionError(f"{problem} Give {one}, or --covariate {name}=@column for another column")
+    found.check(wanted)
     return found
 
 
 def map_corpus(
-    utterances: Sequence[Utterance], classes: Sequence[str], label_map: Mapping[str, str | None]
+    utterances: Sequence[Utterance], classes: Sequence[str], label_map: Mapping[str, str]
 ) -> tuple[list[Utterance], dict[str, int]]:
-    """Give utterances the classes of a system; labels that `label_map` does not hold stay.
+    """Give utterances the classes of a system; labels that `label_map` does not hold stay, those it maps to "" go.
 
     Returns: the utterances with a class, in order, and how many of each label were left out.
-    Raises: PredictionError if a mapped label does not occur or is sent to no class of the system, or if unmapped labels
-        are not classes: lists all of these.
-
-    >>> corpus = [Utterance(id=str(i), path=f"{i}.wav", label=x) for i, x in enumerate(["angry", "sad", "calm"])]
-    >>> mapped, left_out = map_corpus(corpus, ["ang", "neu", "sad"], {"angry": "ang", "calm": None})
-    >>> [u.label for u in mapped], left_out
-    (['ang', 'sad'], {'calm': 1})
+    Raises: PredictionError if a mapped label does not occur or its class is unknown, or if unmapped labels are no
+        classes: lists all of these.
     """
     counts = Counter(u.label for u in utterances)
     for label, name in label_map.items():
-        if name is not None and name not in classes:
+        if name and name not in classes:
             found = f"--map sends {label!r} to {name!r}, which the system does not know"
             raise PredictionError(f"{found}.{did_you_mean(name, classes)} It knows {listed(classes)}")
         if label not in counts:
@@ -272,12 +226,11 @@ def map_corpus(
             raise PredictionError(f"{found}.{did_you_mean(label, counts)} The manifest has {listed(sorted(counts))}")
     if unknown := [label for label in sorted(counts) if label not in label_map and label not in classes]:
         shown = listed(f"{label!r} ({counts[label]})" for label in unknown)
-        what = f"{len(unknown)} labels of the manifest are" if len(unknown) > 1 else "1 label of the manifest is"
         one = next((label for label in unknown if nearest(label, classes)), unknown[0])
-        found = f"{what} not among the system's classes ({listed(classes)}): {shown}.{did_you_mean(one, classes)}"
+        found = f"Labels that are no class of the system ({listed(classes)}): {shown}.{did_you_mean(one, classes)}"
         options = f"--map {one}=CLASS to count one as a class, or --map {one}= to leave its utterances out"
         raise PredictionError(f"{found} Add {options}")
     mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]
-    if not (kept := [replace(u, label=label) for u, label in mapped if label is not None]):
+    if not (kept := [replace(u, label=label) for u, label in mapped if label]):
         raise PredictionError("--map leaves out every utterance of the manifest: there is nothing to test")
-    return kept, {label: counts[label] for label, name in label_map.items() if name is None}
+    return kept, {label: counts[label] for label, name in label_map.items() if not name}

@@ -3,8 +3,8 @@
 import queue
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -14,7 +14,6 @@ import numpy as np
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, one_line
 from toolkit.files import DISTRIBUTION
-from toolkit.inference.predict.covariates import GivenCovariates
 from toolkit.inference.predict.output import refuse_inputs, written
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording
@@ -33,7 +32,7 @@ def listen(
     abstain: str,
     output: str | None,
     device: str | None,
-    covariates: Sequence[str],
+    covariates: Mapping[str, str],
 ) -> NoReturn:
     """Label what the default microphone hears, with the options of `toolkit predict`.
 
@@ -41,17 +40,13 @@ def listen(
         the microphone stops by itself. Everything heard until then is still labelled and written, except audio that
         waits for a system that is too slow.
     """
-    given = GivenCovariates.read(covariates)
-    if given.columns:
-        name, column = next(iter(given.columns.items()))
-        raise PredictionError(f"--covariate {name}=@{column} reads a column of a manifest, and --microphone has none")
     refuse_inputs(output, bundle)
     with _sounddevice() as sounddevice:
         microphone = sounddevice.query_devices(kind="input")
     rate = int(microphone["default_samplerate"])
     model = toolkit.load(bundle, device=device)
     hop_s = min(HOP_S, model.usage.audio.segment_seconds) if hop_s is None else hop_s
-    stream = model.stream(rate, hop_s=hop_s, covariates=given.values)
+    stream = model.stream(rate, hop_s=hop_s, covariates=covariates)
     reason: BaseException = KeyboardInterrupt()
 
     def labelled() -> Iterator[Prediction]:
@@ -72,12 +67,11 @@ def listen(
 
 def _chunks(rate: int) -> Iterator[np.ndarray]:
     """What the microphone hears until Ctrl-C, in chunks [samples], float32; PredictionError if it stops by itself."""
-    heard: queue.Queue = queue.Queue(maxsize=round(LONGEST_WAIT_S / CHUNK_S))
+    heard: queue.Queue = queue.Queue()
 
     def take(samples: np.ndarray, frames: int, time: object, status: object) -> None:
         if not interrupted.is_set():
-            with suppress(queue.Full):
-                heard.put_nowait((samples[:, 0].copy(), status))
+            heard.put((samples[:, 0].copy(), status))
 
     lost = False
     options = {"channels": 1, "dtype": "float32", "blocksize": round(CHUNK_S * rate), "callback": take}
@@ -87,7 +81,7 @@ def _chunks(rate: int) -> Iterator[np.ndarray]:
         sounddevice.InputStream(samplerate=rate, **options) as microphone,
     ):
         while not (interrupted.is_set() and heard.empty()):
-            if heard.full() and not interrupted.is_set():
+            if CHUNK_S * heard.qsize() > LONGEST_WAIT_S and not interrupted.is_set():
                 waiting = f"{LONGEST_WAIT_S} s of it wait for labels"
                 raise PredictionError(f"The system is slower than the audio: {waiting}. Give a larger --hop.")
             try:
@@ -107,10 +101,8 @@ def _sounddevice() -> Iterator[ModuleType]:
     """The library, whose errors become one line."""
     try:
         import sounddevice
-    except ImportError:
-        raise PredictionError(f"--microphone needs sounddevice: pip install '{DISTRIBUTION}[microphone]'.") from None
-    except OSError as error:  # its C library cannot be loaded
-        needed = "install PortAudio, on Debian and Ubuntu by `apt install libportaudio2`"
+    except (ImportError, OSError) as error:  # OSError: its C library cannot be loaded
+        needed = f"pip install '{DISTRIBUTION}[microphone]'; on Debian and Ubuntu also apt install libportaudio2"
         raise PredictionError(f"--microphone cannot be used ({one_line(str(error))}): {needed}.") from None
     try:
         yield sounddevice
@@ -122,13 +114,13 @@ def _sounddevice() -> Iterator[ModuleType]:
 @contextmanager
 def _interrupted() -> Iterator[threading.Event]:
     """An event that Ctrl-C sets; a second Ctrl-C interrupts."""
-    event, before = threading.Event(), signal.getsignal(signal.SIGINT)
+    event = threading.Event()
 
     def note(*_: object) -> None:
         event.set()
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, note)
     try:
         yield event
     finally:

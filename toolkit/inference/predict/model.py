@@ -1,8 +1,7 @@
 """A trained system in use: audio in, segment by segment in constant memory, predictions out."""
 
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolkit.audio.reading import BLOCK_VALUES, stretch
+from toolkit.audio.reading import stretch
 from toolkit.audio.waves import Cutter, Resampler, through, waves
 from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
@@ -18,8 +17,7 @@ from toolkit.hardware import available_device
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
-from toolkit.inference.predict.recordings import AnyRecording, Encoded, Recording, Samples, recording_of
-from toolkit.inference.predict.results import RecordingResult, Stream
+from toolkit.inference.predict.recordings import AnyRecording, Recording, Samples, mono, recording_of, whole_rate
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
@@ -29,22 +27,105 @@ BATCH_SIZE = 16
 
 
 def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | None = None) -> Iterator[Tensor]:
-    """Cut a recording into segments, as `toolkit.audio.waves.Cutter` does.
-
-    Yields: each segment, the mean of its channels: [samples], float32.
-    Raises: AudioError as `toolkit.audio.waves.read_audio`; if decoding fails, after the segments before that place.
-    """
+    """Cut a recording into segments, each the mean of its channels: [samples], float32; errors as for `read_audio`."""
     cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=hop_samples)
     if isinstance(recording, Samples):
-        pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
         resampler = Resampler(recording.sample_rate, audio.sample_rate)
-        yield from through(cutter, map(torch.from_numpy, through(resampler, pieces)))
-    elif isinstance(recording, Encoded):
-        with recording.as_file() as path:
-            yield from through(cutter, waves(stretch(path), audio.sample_rate))
-    else:
-        file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
+        yield from through(cutter, map(torch.from_numpy, through(resampler, [recording.values])))
+        return
+    with recording.file() as path:
+        file = stretch(path, start_s=recording.start_s, end_s=recording.end_s)
         yield from through(cutter, waves(file, audio.sample_rate))
+
+
+class RecordingResult:
+    """What has been computed for one recording so far."""
+
+    def __init__(self, recording: AnyRecording, usage: Usage, hop_samples: int):
+        self.recording, self.usage, self.hop_samples = recording, usage, hop_samples
+        self.covariates: dict[str, int] = {}  # class indices, once they have been checked
+        self.error: ToolkitError | None = None  # why it cannot be labelled
+        self.segments: list[Prediction] = []
+        self._weight, self._scores = 0, np.zeros(1)  # sums over segments, in float64
+        self._embeddings: dict[str, np.ndarray] = {}
+        self._start = self._stop = 0  # where the next segment starts and the last one ends
+
+    def add(self, samples: int, scores: np.ndarray, embeddings: Mapping[str, np.ndarray]) -> None:
+        """Add the next segment: its length, log-probabilities [classes], embeddings name -> [size]."""
+        if not np.isfinite(scores).all():
+            self.error = PredictionError(f"{self.recording.name}: the system's scores are not finite")
+            return
+        scores, weight = scores.astype(np.float64), samples if self.usage.audio.tail == "weighted" else 1
+        self._weight += weight
+        self._scores = self._scores + weight * scores
+        for name, values in embeddings.items():
+            self._embeddings[name] = self._embeddings.get(name, 0.0) + weight * values.astype(np.float64)
+        self._stop = self._start + samples
+        self.segments.append(self._predicted(self._start, scores))
+        self._start += self.hop_samples
+
+    def prediction(self) -> Prediction:
+        """The prediction for the segments so far; PredictionError if there is none."""
+        if not self._stop:
+            raise PredictionError(f"{self.recording.name}: no segment has been labelled")
+        return self._predicted(0, self._scores / self._weight, tuple(self.segments))
+
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """The mean of every embedding, once it is done: [size], float32."""
+        return {name: (sums / self._weight).astype(np.float32) for name, sums in self._embeddings.items()}
+
+    def _predicted(self, start: int, scores: np.ndarray, segments: tuple[Prediction, ...] = ()) -> Prediction:
+        """The prediction that scores give for the samples from `start` to the end of the last segment."""
+        target, rate = self.usage.target, self.usage.audio.sample_rate
+        start_s, end_s = ((self.recording.start_s or 0.0) + sample / rate for sample in (start, self._stop))
+        probabilities = target.named(target.probabilities(scores))
+        return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
+
+
+class Stream:
+    """A stream of audio that `Model.stream` labels; for one thread, in constant memory.
+
+    Each segment is computed alone, so that predictions are those of `Model.predict_many(..., batch_size=1)` to the bit.
+    """
+
+    def __init__(self, result: RecordingResult, compute: Callable[[list], None], sample_rate: int):
+        audio = result.usage.audio
+        self._result, self._compute, self._ended = result, compute, False
+        self._resampler = Resampler(whole_rate(sample_rate), audio.sample_rate)
+        self._cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=result.hop_samples)
+
+    def add(self, samples: Any) -> list[Prediction]:
+        """Take the next chunk and label the segments that it completes, in order.
+
+        Args: samples: as for `Model.predict`, any number of them.
+        Raises: as for `Model.predict`; PredictionError after `end`.
+        """
+        if self._ended:
+            raise PredictionError("The stream has ended; model.stream(sample_rate) begins another")
+        if 0 in np.shape(samples):
+            return []
+        waves = map(torch.from_numpy, self._resampler.add(mono(samples)))
+        return self._labelled(segment for wave in waves for segment in self._cutter.add(wave))
+
+    def end(self) -> list[Prediction]:
+        """Label what is left after the last chunk."""
+        if self._ended:
+            return []
+        self._ended = True
+        return self._labelled(through(self._cutter, map(torch.from_numpy, self._resampler.end())))
+
+    def prediction(self) -> Prediction:
+        """The prediction for everything labelled so far, without its segments; PredictionError if there is nothing."""
+        return self._result.prediction()
+
+    def _labelled(self, segments: Iterable[Tensor]) -> list[Prediction]:
+        for wave in segments:
+            self._compute([(self._result, wave)])
+            if self._result.error is not None:
+                self._ended = True
+                raise self._result.error
+        found, self._result.segments = self._result.segments, []
+        return found
 
 
 class Model:
@@ -94,20 +175,15 @@ class Model:
             array has another shape; PredictionError if it is none of these, its sample rate or a covariate is missing
             or unknown, or the hop is not above 0 or is longer than a segment.
         """
-        return self._result(recording_of(audio, sample_rate, covariates), hop_s).prediction()
+        return next(self.predict_many([recording_of(audio, sample_rate, covariates)], hop_s=hop_s))
 
     def predict_many(
-        self,
-        recordings: Iterable[Any],
-        *,
-        batch_size: int = BATCH_SIZE,
-        hop_s: float | None = None,
+        self, recordings: Iterable[Any], *, batch_size: int = BATCH_SIZE, hop_s: float | None = None
     ) -> Iterator[Prediction]:
         """Label recordings one after the other, segments of several at a time.
 
-        Args: recordings: each as for `predict`, or a `Recording`, `Samples` or `Encoded` of predict.recordings; each is
-            read when its turn comes, so there may be endlessly many; batch_size: segments in a batch, and the most that
-            are held; hop_s: as for `predict`.
+        Args: recordings: each as for `predict`, or a `Recording` or `Samples` of predict.recordings; each is read when
+            its turn comes, so there may be endlessly many; batch_size: segments in a batch, and the most that are held.
         Yields: a prediction for each, in order.
         Raises: ToolkitError as for `predict`, at the first recording that cannot be labelled.
         """
@@ -117,16 +193,9 @@ class Model:
             yield result
 
     def results(
-        self,
-        recordings: Iterable[Any],
-        *,
-        batch_size: int = BATCH_SIZE,
-        hop_s: float | None = None,
+        self, recordings: Iterable[Any], *, batch_size: int = BATCH_SIZE, hop_s: float | None = None
     ) -> Iterator[tuple[AnyRecording, Prediction | ToolkitError]]:
-        """Label recordings as `predict_many` does, but go on after those that cannot be labelled.
-
-        Yields: each recording with its prediction, or with the error.
-        """
+        """Label recordings as `predict_many`; yield each with its prediction, or with the error if it has none."""
         if isinstance(recordings, str):
             raise PredictionError(f"{recordings!r} is one path: give a list of them, or call `predict`")
         inputs = (r if isinstance(r, AnyRecording) else recording_of(r) for r in recordings)
@@ -136,10 +205,7 @@ class Model:
     def stream(
         self, sample_rate: int, *, hop_s: float | None = None, covariates: Mapping[str, str] | None = None
     ) -> Stream:
-        """Label audio that is still coming; arguments and errors are those of `predict`.
-
-        Returns: a `Stream`: it takes audio in chunks and gives the predictions that `predict` gives for its segments.
-        """
+        """Label audio that is still coming, in chunks; arguments and errors are those of `predict`."""
         recording = Recording(Path(), covariates=covariates or {}, name="the stream")
         result = RecordingResult(recording, self.usage, self.usage.hop_samples(hop_s))
         result.covariates = class_indices(self.usage.covariates, recording.covariates)
@@ -155,53 +221,39 @@ class Model:
     ) -> dict[str, np.ndarray]:
         """The embeddings of a recording, which the heads read: means over segments, weighted as for predictions.
 
-        Args and errors are those of `predict`.
-
-        Returns: "fused" and each level -> [size], float32.
+        Arguments and errors are those of `predict`. Returns: "fused" and each level -> [size], float32.
         """
-        return self._result(recording_of(audio, sample_rate, covariates), hop_s, embeddings=True).embeddings()
-
-    def _result(self, recording: AnyRecording, hop_s: float | None, *, embeddings: bool = False) -> RecordingResult:
-        (result,) = self._results([recording], batch_size=BATCH_SIZE, hop_s=hop_s, embeddings=embeddings)
+        recording = recording_of(audio, sample_rate, covariates)
+        (result,) = self._results([recording], batch_size=BATCH_SIZE, hop_s=hop_s, embeddings=True)
         if result.error is not None:
             raise result.error
-        return result
+        return result.embeddings()
 
     def _results(
-        self,
-        recordings: Iterable[AnyRecording],
-        *,
-        batch_size: int,
-        hop_s: float | None,
-        embeddings: bool = False,
+        self, recordings: Iterable[AnyRecording], *, batch_size: int, hop_s: float | None, embeddings: bool = False
     ) -> Iterator[RecordingResult]:
         """Compute recordings, with segments of several in one batch; yield each result when it is done, in order.
 
         No more than `batch_size` segments are held, however many or long the recordings are.
         """
-        if batch_size < 1:
-            raise PredictionError(f"batch_size is {batch_size}; a batch holds at least one segment")
         hop_samples = self.usage.hop_samples(hop_s)
-        undone: deque[RecordingResult] = deque()
         batch: list[tuple[RecordingResult, Tensor]] = []
+        read: list[RecordingResult] = []  # to their ends, but their last segments wait in the batch
         for recording in recordings:
             result = RecordingResult(recording, self.usage, hop_samples)
-            undone.append(result)
             for wave in _segments(result):
                 batch.append((result, wave))
                 if len(batch) == batch_size:
                     self._compute(batch, embeddings)
-                    yield from _done(undone)
-                if result.error is not None:
-                    break
-            result.read = True
-            if result.error is not None:
-                batch = [(other, wave) for other, wave in batch if other is not result]
-            if len(undone) > batch_size:  # failed ones, behind one that waits for a full batch
+                    yield from read
+                    read.clear()
+            read.append(result)
+            if not batch or len(read) > batch_size:  # many that failed wait behind one that did not
                 self._compute(batch, embeddings)
-            yield from _done(undone)
+                yield from read
+                read.clear()
         self._compute(batch, embeddings)
-        yield from _done(undone)
+        yield from read
 
     def _compute(self, batch: list[tuple[RecordingResult, Tensor]], embeddings: bool = False) -> None:
         """Run the system on a batch, add its output to the results, and empty the batch."""
@@ -227,15 +279,8 @@ def _segments(result: RecordingResult) -> Iterator[Tensor]:
     recording, usage = result.recording, result.usage
     try:
         result.covariates = class_indices(usage.covariates, recording.covariates)
-        for wave in segment_waves(recording, usage.audio, result.hop_samples):
-            result.waiting += 1
-            yield wave
+        yield from segment_waves(recording, usage.audio, result.hop_samples)
     except PredictionError as error:
         result.error = PredictionError(f"{recording.name}: {error}")
     except ToolkitError as error:
         result.error = error
-
-
-def _done(undone: deque[RecordingResult]) -> Iterator[RecordingResult]:
-    while undone and undone[0].done:
-        yield undone.popleft()

@@ -1,10 +1,11 @@
 """Recordings: a file or a stretch of it, a file in memory, samples; and those of a command line. Imports no torch."""
 
+import codecs
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from numbers import Real
@@ -29,11 +30,10 @@ from toolkit.errors import (
     join,
     one_line,
 )
-from toolkit.files import lines_without_marks
 from toolkit.inference.predict.covariates import GivenCovariates
 
 STANDARD_INPUT = "-"
-MOST_CHANNELS = 64  # of a chunk; one with more needs to be transposed
+MOST_CHANNELS = 64  # an array with more needs to be transposed
 Report = Callable[[str], object]
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
@@ -42,7 +42,7 @@ _BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]")
 class Recording:
     """An audio file, or a stretch of it."""
 
-    path: Path
+    path: Path | bytes | BinaryIO  # or its bytes, or a binary file object, which is read from its position to its end
     start_s: float | None = None  # where the stretch begins, in seconds; None is the start of the file
     end_s: float | None = None  # None is its end
     covariates: Mapping[str, str] = field(default_factory=dict)  # name -> value, of those that the system needs
@@ -51,9 +51,34 @@ class Recording:
     below: str = ""  # its path below the folder that was searched; by default the file's name
 
     def __post_init__(self):
-        object.__setattr__(self, "name", self.name or str(self.path))
-        object.__setattr__(self, "path", Path(self.path))
-        object.__setattr__(self, "below", self.below or self.path.name)
+        on_disk = isinstance(self.path, str | os.PathLike)
+        name = str(self.path if on_disk else getattr(self.path, "name", "the file in memory"))
+        object.__setattr__(self, "name", self.name or name)
+        object.__setattr__(self, "path", Path(self.path) if on_disk else self.path)
+        object.__setattr__(self, "below", self.below or Path(name).name)
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """Yield the path of the file, for what is in memory that of a temporary copy.
+
+        Raises: AudioError if the content cannot be read or copied; one in the `with` block is raised with `name`.
+        """
+        if isinstance(self.path, Path):
+            yield self.path
+            return
+        try:
+            with NamedTemporaryFile() as copy:
+                copyfileobj(self.path if hasattr(self.path, "read") else BytesIO(self.path), copy)
+                copy.flush()
+                if not copy.tell():
+                    reason = "has no bytes to read: it is empty, or has been read to its end"
+                    raise AudioError(f"{self.name} {reason}", "empty")
+                yield Path(copy.name)
+        except AudioError as error:
+            raise AudioError(str(error).replace(copy.name, self.name), error.kind) from None
+        except (OSError, TypeError, ValueError) as error:
+            needed = "an open binary file object is needed, as from open(path, 'rb'), and room for a copy"
+            raise AudioError(f"{self.name} cannot be read ({one_line(error)}): {needed}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,68 +100,21 @@ class Samples:
         object.__setattr__(self, "values", mono(self.values))
 
 
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """An audio file as bytes, or as a binary file object, which is read from its position to its end."""
-
-    content: bytes | BinaryIO
-    covariates: Mapping[str, str] = field(default_factory=dict)
-    name: str = ""  # in errors; by default that of the file object, if it has one
-    start_s: ClassVar[None] = None
-
-    def __post_init__(self):
-        name = self.name or getattr(self.content, "name", "")
-        object.__setattr__(self, "name", name if name and isinstance(name, str) else "the file in memory")
-
-    @contextmanager
-    def as_file(self) -> Iterator[Path]:
-        """Yield a temporary file with the same content.
-
-        Raises: AudioError if the content cannot be read or copied; one in the `with` block is raised with `name`.
-        """
-        with ExitStack() as stack:
-            try:
-                copy = stack.enter_context(NamedTemporaryFile())
-                copyfileobj(self.content if hasattr(self.content, "read") else BytesIO(self.content), copy)
-                copy.flush()
-            except (OSError, TypeError, ValueError) as error:
-                needed = "an open binary file object is needed, as from open(path, 'rb'), and room for a copy"
-                raise AudioError(f"{self.name} cannot be read ({one_line(error)}): {needed}") from None
-            if not copy.tell():
-                raise AudioError(f"{self.name} has no bytes to read: it is empty, or has been read to its end", "empty")
-            try:
-                yield Path(copy.name)
-            except AudioError as error:
-                raise AudioError(str(error).replace(copy.name, self.name), error.kind) from None
-
-
-AnyRecording = Recording | Samples | Encoded
+AnyRecording = Recording | Samples
 
 
 def recording_of(
     audio: Any, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
 ) -> AnyRecording:
     """The recording that `Model.predict` is given; errors as for `Samples`, PredictionError if it is not audio."""
-    if isinstance(audio, str | os.PathLike):
-        recording = Recording(Path(audio), covariates=covariates or {})
-    elif isinstance(audio, bytes | bytearray | memoryview) or hasattr(audio, "read"):
-        recording = Encoded(audio, covariates or {})
-    elif isinstance(audio, list | tuple) and any(isinstance(one, str | os.PathLike) for one in audio):
-        raise PredictionError("a list of paths is given: predict_many takes several recordings")
-    elif not isinstance(audio, list | tuple) and not hasattr(audio, "__array__"):
+    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(audio, "read"):
+        return Recording(audio, covariates=covariates or {})
+    if not hasattr(audio, "__array__"):
         needed = "a path, the bytes of a file, a binary file object, an array or a tensor is needed"
-        raise PredictionError(f"{one_line(repr(audio))} is not audio: {needed}")
-    elif sample_rate is None:
+        raise PredictionError(f"{one_line(repr(audio))} is not audio: {needed}; predict_many takes several recordings")
+    if sample_rate is None:
         raise PredictionError("The sample rate of an array is needed, in Hz: for example sample_rate=16000")
-    else:
-        return Samples(audio, sample_rate, covariates or {})
-    if sample_rate is not None:
-        raise PredictionError(f"sample_rate is for arrays, and {recording.name} states its own: leave it out")
-    return recording
-
-
-def _nothing(message: str) -> None:
-    """Report nothing."""
+    return Samples(audio, sample_rate, covariates or {})
 
 
 @dataclass(frozen=True)
@@ -152,79 +130,80 @@ class RecordingSources:
     columns: Mapping[str, str] | None  # the names of manifests' columns, as in `read_manifest`
 
     def __post_init__(self):
-        if self.columns and not any(name == STANDARD_INPUT or _is_manifest(name) for name in self.names):
-            raise PredictionError(f"--columns names columns of a manifest, and {join(self.names, 'or')} is not one")
-        for name in self.names:
-            if name != STANDARD_INPUT:
-                self._check(name)
+        manifests = [name for name in self.names if _is_manifest(name)]
+        if (self.columns or self.covariates.columns) and not manifests and STANDARD_INPUT not in self.names:
+            found = f"{join(self.names, 'or')} is not one"
+            raise PredictionError(f"--columns and --covariate NAME=@COLUMN name columns of a manifest, and {found}")
+        for name in manifests:
+            self._rows(name)
 
     def count(self) -> int | None:
         """How many recordings there are; None if they come from standard input, which can be read only once."""
         return None if STANDARD_INPUT in self.names else sum(1 for _ in self.recordings())
 
-    def recordings(self, report: Report = _nothing, note: Report = _nothing) -> Iterator[Recording]:
+    def recordings(self, report: Report = lambda _: None, note: Report = lambda _: None) -> Iterator[Recording]:
         """Find the recordings one by one, in the order of the names; files that begin with a dot are left out.
 
-        Args: report: called for each folder, row of a manifest and line of standard input that cannot be used.
-            note: called for each folder with files that are passed over, since their endings are not those of audio.
+        Args: report: called for what cannot be used; note: called for folders with files that are not audio by name.
         Raises: PredictionError if standard input is not text.
         """
+        given = self.covariates.values  # those of columns are in manifests
         for name in self.names:
-            if name != STANDARD_INPUT:
-                yield from self._recordings_of(name, report, note)
-                continue
-            for line in lines_without_marks(self.lines):
-                if _BINARY.search(line):
-                    raise PredictionError(
-                        "Standard input is not a list of paths, one per line: save audio to a file, and name the file"
-                    )
-                if path := os.fsdecode(line.rstrip(b"\r\n")):
-                    try:
-                        self._check(path)
-                    except ToolkitError as error:
-                        report(str(error))
-                    else:
-                        yield from self._recordings_of(path, report, note)
+            for path in self._lines() if name == STANDARD_INPUT else [name]:
+                if _is_manifest(path):
+                    yield from self._in_manifest(path, report)
+                elif os.path.isdir(path):
+                    yield from _in_folder(path, given, report, note)
+                else:
+                    yield Recording(Path(path), covariates=given, name=path)
 
-    def _check(self, name: str) -> None:
-        rows = read_rows(name, required=["path"], columns=self.columns) if _is_manifest(name) else ()
+    def _lines(self) -> Iterator[str]:
+        for line in self.lines:
+            if _BINARY.search(line):
+                needed = "save audio to a file, and name the file"
+                raise PredictionError(f"Standard input is not a list of paths, one per line: {needed}")
+            if path := line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"):
+                yield os.fsdecode(path)
+
+    def _rows(self, manifest: str) -> list[tuple[int, dict[str, str]]]:
+        rows = list(read_rows(manifest, required=["path"], columns=self.columns))
         known = dict.fromkeys(column for _, row in rows for column in row)
         for covariate, column in self.covariates.columns.items():
-            option = f"--covariate {covariate}=@{column}"
-            if not _is_manifest(name):
-                raise PredictionError(f"{option} reads a column of a manifest, and {name} is not one")
             if column not in known:
-                found = f"{name} has no column {column!r}; found {', '.join(known)}"
-                raise PredictionError(f"{option}: {found}.{did_you_mean(column, known)}")
+                found = f"{manifest} has no column {column!r}; found {', '.join(known)}"
+                near = did_you_mean(column, known)
+                raise PredictionError(f"--covariate {covariate}=@{column}: {found}.{near}")
+        return rows
 
-    def _recordings_of(self, name: str, report: Report, note: Report) -> Iterator[Recording]:
-        given = self.covariates.values  # those of columns are in manifests
-        if _is_manifest(name):
-            yield from self._manifest(Path(name), report)
-        elif os.path.isdir(name):
-            found, others = False, Counter()
-            for path in files_below(Path(name), report):
-                if path.suffix.lower() in AUDIO_SUFFIXES:
-                    found = True
-                    yield Recording(path, covariates=given, below=str(path.relative_to(name)))
-                else:
-                    others[path.suffix.lower() or "no ending"] += 1
-            if others:
-                kinds = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common(5))
-                note(f"{counted(others.total(), 'file')} in {name} passed over, not audio by name: {kinds}")
-            if not found:
-                report(f"{name} holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})")
-        else:
-            yield Recording(Path(name), covariates=given, name=name)
-
-    def _manifest(self, path: Path, report: Report) -> Iterator[Recording]:
-        for line, row in read_rows(path, required=["path"], columns=self.columns):
+    def _in_manifest(self, manifest: str, report: Report) -> Iterator[Recording]:
+        try:
+            rows = self._rows(manifest)
+        except ToolkitError as error:  # of a manifest that standard input names
+            report(str(error))
+            return
+        for line, row in rows:
             try:
-                file, start_s, end_s = file_and_times(path, row)
+                file, start_s, end_s = file_and_times(Path(manifest), row)
             except CorpusError as error:
-                report(f"{path}:{line}: {error}")
+                report(f"{manifest}:{line}: {error}")
             else:
-                yield Recording(file, start_s, end_s, self.covariates.values_for(row.get), where=f" ({path}:{line})")
+                where = f" ({manifest}:{line})"
+                yield Recording(file, start_s, end_s, self.covariates.values_for(row.get), where=where)
+
+
+def _in_folder(folder: str, covariates: Mapping[str, str], report: Report, note: Report) -> Iterator[Recording]:
+    found, others = False, Counter()
+    for path in files_below(Path(folder), report):
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            found = True
+            yield Recording(path, covariates=covariates, below=str(path.relative_to(folder)))
+        else:
+            others[path.suffix.lower() or "no ending"] += 1
+    if others:
+        kinds = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common(5))
+        note(f"{counted(others.total(), 'file')} in {folder} passed over, not audio by name: {kinds}")
+    if not found:
+        report(f"{folder} holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})")
 
 
 def _is_manifest(name: str) -> bool:
@@ -233,36 +212,27 @@ def _is_manifest(name: str) -> bool:
 
 def whole_rate(rate: Any) -> int:
     """A sample rate, checked: PredictionError if it is not a whole number from 1 to `HIGHEST`."""
-    if isinstance(rate, bool) or not isinstance(rate, Real) or rate % 1 or not 1 <= rate <= HIGHEST:
+    if not isinstance(rate, Real) or rate % 1 or not 1 <= rate <= HIGHEST:
         needed = f"a whole number of Hz up to {HIGHEST:,} is needed, for example 16000"
         raise PredictionError(f"sample_rate is {rate!r}; {needed}")
     return int(rate)
 
 
-def mono(values: Any, *, chunk: bool = False) -> np.ndarray:
-    """The mean of [samples] or [channels, samples] over channels: [samples], float32; errors as for `Samples`.
-
-    A chunk of a stream may be empty, or have fewer samples than channels.
-    """
+def mono(values: Any) -> np.ndarray:
+    """The mean of [samples] or [channels, samples] over channels: [samples], float32; errors as for `Samples`."""
     if hasattr(values, "detach"):  # a torch tensor, perhaps on a GPU
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values  # numpy has no bfloat16
-    try:
-        values = np.asarray(values)
-    except ValueError as error:
-        raise ShapeError(f"samples are [samples] or [channels, samples]: {one_line(error)}") from None
+    values = np.asarray(values)
     shape = list(values.shape)
     if values.ndim not in (1, 2):
         raise ShapeError(f"samples are [samples] or [channels, samples], not {shape}")
     if not values.size:
-        if chunk:
-            return np.zeros(0, np.float32)
         raise AudioError(f"the array holds no samples: {shape}")
-    if values.ndim == 2 and shape[0] > max(shape[1], MOST_CHANNELS if chunk else 0):
-        raise ShapeError(f"samples are [channels, samples], and {shape} has more channels: transpose it")
+    if values.ndim == 2 and shape[0] > MOST_CHANNELS:
+        raise ShapeError(f"samples are [channels, samples], and {shape} has {shape[0]} channels: transpose it")
     if not np.issubdtype(values.dtype, np.floating):
         raise ShapeError(f"samples are floating-point numbers with full scale at 1, not {values.dtype}: {DIVIDE}")
-    with np.errstate(over="ignore"):  # values that become infinite are refused
-        values = values.astype(np.float32)
+    values = values.astype(np.float32)
     check_samples(values, "the array")
     return values.mean(axis=0) if values.ndim == 2 else values

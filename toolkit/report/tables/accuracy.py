@@ -7,9 +7,8 @@ import numpy as np
 from toolkit.report.evidence import Evidence, SystemRuns
 from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT, PERCENT_1
 from toolkit.report.tables.table import SYSTEM, Column, Table, percent
-from toolkit.statistics.confusions import accuracies_of
-from toolkit.statistics.intervals import interval
-from toolkit.statistics.metrics import METRICS
+from toolkit.statistics.comparison import interval
+from toolkit.statistics.metrics import METRICS, accuracies_of
 from toolkit.training.predictions import Answers
 
 GENDERS = {"F": "women", "M": "men"}

@@ -10,8 +10,7 @@ from toolkit.experiment.plan import NOT_THE_SYSTEMS
 from toolkit.report.evidence import Evidence, SystemRuns
 from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT
 from toolkit.report.tables.table import Column, Table, percent
-from toolkit.statistics.comparison import ALPHA, Comparison, compare, corrected
-from toolkit.statistics.confusions import MIN_SPEAKERS
+from toolkit.statistics.comparison import ALPHA, MIN_SPEAKERS, Comparison, compare, corrected
 from toolkit.statistics.metrics import METRICS
 
 SOURCES = ("without", "label", "predicted", "shuffled")

@@ -20,7 +20,7 @@ from toolkit.hardware import use_one_thread_if_small
 from toolkit.model.system import System
 from toolkit.plugins.plugin import ORIGIN
 from toolkit.recipe.training import TrainingSpec
-from toolkit.statistics.utterance_means import UtteranceMeans
+from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.terminal import doing
 from toolkit.training.loop.average import Average
 from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state

@@ -10,7 +10,7 @@ from toolkit.corpus.targets import Target
 from toolkit.data.segments import Batch
 from toolkit.distributed import gathered, ranks
 from toolkit.errors import ToolkitError
-from toolkit.statistics.utterance_means import UtteranceMeans
+from toolkit.statistics.metrics import UtteranceMeans
 
 
 class UtteranceOutputs:
