@@ -156,7 +156,6 @@ class Ours:
             targets={},
             metrics=lambda scores: {},
             on_epoch=lambda history: None,
-            on_resume=lambda epochs, steps: None,
         )
         self.loader = self.data.loader(self.data.train, self.brain.train_sampler, cache=self.cache)
 

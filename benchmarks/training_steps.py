@@ -154,7 +154,6 @@ def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
         targets={},
         metrics=lambda scores: {},
         on_epoch=lambda history: None,
-        on_resume=lambda epochs, steps: None,
     )
     brain.init_optimizers()
     brain.modules.train()

@@ -61,7 +61,6 @@ def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
         targets={},
         metrics=lambda scores: {},
         on_epoch=lambda history: None,
-        on_resume=lambda epochs, steps: None,
     )
     brain.init_optimizers()
     brain.modules.train()

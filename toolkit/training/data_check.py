@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.corpus.checks import CheckReport, check_corpus
@@ -63,35 +62,24 @@ def check_source(source: Source) -> CheckReport:
 
 def _rehearse(preparation: Preparation) -> list[Problem]:
     """Build what a training builds, and run it once; returns warnings about the bundle that it starts from."""
-    from toolkit.data.augmentation import build_augmentations
-    from toolkit.model.hub import local_bundle
-    from toolkit.training.device import choose_device
-    from toolkit.training.epoch_log import EpochLog
-    from toolkit.training.init_from import build_to_train, seen_before, start_from
+    from toolkit.training.init_from import seen_before
     from toolkit.training.loop.objective import build_objective
     from toolkit.training.loop.optimizers import parameter_groups
+    from toolkit.training.run import Run
     from toolkit.training.run_data import RunData
-    from toolkit.training.run_folder import RunFolder
 
-    recipe, targets = preparation.source.recipe, preparation.targets
-    system = build_to_train(recipe, targets)
-    counts = {name: [1] * len(target.classes) for name, target in targets.items()}
-    objective = build_objective(recipe, system, counts)
-    parameter_groups(system, objective, recipe.training)
-    build_augmentations(recipe)
-    choose_device(recipe)
-    EpochLog(RunFolder(Path(), writes=False), recipe, str)
-    if recipe.training.batch_seconds is not None:
+    run = Run(preparation)
+    counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
+    objective = build_objective(run.recipe, run.system, counts)
+    parameter_groups(run.system, objective, run.training)
+    if run.training.batch_seconds is not None:
         with suppress(AudioError):  # the check of every file reports it
-            data = RunData(preparation, fixed_samples=system.fixed_samples)
+            data = RunData(preparation, fixed_samples=run.system.fixed_samples)
             data.training_batches()
             data.loader(data.evaluation)
-    _run_once(system, objective, preparation)
-    if recipe.training.init_from is None:
-        return []
-    _, seen = start_from(local_bundle(recipe.training.init_from), system, recipe, targets)
+    _run_once(run.system, objective, preparation)
     fold = preparation.fold.name
-    stamps = seen_before(seen, preparation.part("test"))
+    stamps = seen_before(run.seen, preparation.part("test"))
     return [Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold) for stamp in stamps]
 
 

@@ -17,16 +17,16 @@ from toolkit.data.augmentation import Augmentations, build_augmentations, say_co
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.seeding import seed_all
-from toolkit.distributed import from_first, gathered, rank, share_state
-from toolkit.errors import BundleError, CheckpointError, GroupError, RecipeError, counted
+from toolkit.distributed import from_first, gathered, rank, ranks, share_state
+from toolkit.errors import BundleError, CheckpointError, GroupError, RecipeError, ToolkitError
 from toolkit.files import read_json
-from toolkit.hardware import keep_freed_blocks
+from toolkit.hardware import available_device, keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_yaml, load_recipe
+from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
-from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
 from toolkit.training.identity import manifest_rows, run_hash
@@ -66,11 +66,12 @@ class Run:
         self.augmentations = build_augmentations(self.recipe)
         self.seen = UNSEEN  # by the bundle's system that the training starts from
         self.started: str | None = None  # what was taken from the bundle, in one line
-        self.gone: BundleError | None = None  # if the bundle can no longer be read
+        self.gone = False  # whether the bundle can no longer be read, and a checkpoint suffices
         if self.training.init_from is not None:
             self._start_from_bundle()
-        refuse_untrained(self.recipe, self.system)  # before the folder is made
+        refuse_untrained(self.recipe, self.system)
         self.folder = RunFolder(self._path(), writes=rank() == 0)
+        self.log = EpochLog(self.folder, self.recipe, self.say)
 
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
@@ -80,8 +81,7 @@ class Run:
         Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         keep_freed_blocks()
-        refuse_untrained(self.recipe, self.system)  # before the folder is made
-        if self.gone is not None:
+        if self.gone:
             self.say(f"{self.training.init_from} is gone; the run that started from it goes on: {self.folder.path}")
         first, *others = gathered(self.folder.path.name)
         if other := next((name for name in others if name != first), None):
@@ -113,28 +113,27 @@ class Run:
         return Path(self.recipe.output_folder) / name
 
     def _start_from_bundle(self) -> None:
-        """Load a bundle's weights. If it is gone but this run has begun, keep the error: checkpoints may suffice."""
+        """Load a bundle's weights; if it is gone, but this run has a checkpoint, those of the checkpoint."""
         bundle = self.training.init_from
         try:
             targets = self.preparation.targets
             self.started, self.seen = start_from(local_bundle(bundle), self.system, self.recipe, targets)
-        except BundleError as error:
-            if os.path.lexists(os.path.expanduser(bundle)) or not self._recall_bundle():
+        except BundleError:
+            self.gone = not os.path.lexists(os.path.expanduser(bundle)) and self._recall_bundle()
+            if not self.gone:
                 raise
-            self.gone = error
 
     def _recall_bundle(self) -> bool:
         """Take what an earlier start of this run kept of its bundle and its training; returns whether there is one."""
         for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
-            with suppress(CheckpointError, RecipeError, KeyError, OSError, TypeError, ValueError):  # a damaged file
+            with suppress(ToolkitError, KeyError, OSError, TypeError, ValueError):  # a damaged file
                 origin = read_json(file, CheckpointError, "delete it")
                 for name, level in self.system.levels.items():
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
                 self.seen = Seen.from_dict(origin["seen"])
                 bundle = load_recipe(file.with_name(RECIPE)).training.init_from
                 if file.parent == self._path() and bundle == self.training.init_from:
-                    load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
-                    return True
+                    return load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
         return False
 
     def _train_and_test(self) -> None:
@@ -155,18 +154,17 @@ class Run:
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
         fitted |= {n for n, level in self.system.levels.items() if level.fits or self._fits}
         augmented = set(self.augmentations.changed_levels) - fitted
-        log = EpochLog(self.folder, self.recipe, self.say)
-        with log, closing(self._feature_cache(data, augmented)) as cache:
+        with self.log, closing(self._feature_cache(data, augmented)) as cache:
             path = trained or self.folder.path
             rules = [rule for rule in stopping_rules(self.protocol) if rule in self.preparation.evaluated]
-            brain = self._brain(self.training, data, objective, path / CHECKPOINTS, rules, log)
+            brain = self._brain(self.training, data, objective, path / CHECKPOINTS, rules, self.log)
             brain.history.probe = probe
             if self.watch is not None:
-                brain.on_epoch = lambda history: (log(history), self.watch(history))
+                brain.on_epoch = lambda history: (self.log(history), self.watch(history))
             self._fit(brain, data, cache, path / HISTORY, self.augmentations)
             if trained is not None:
                 self.say(f"Trained already, only the test is left: {trained}")
-                log(brain.history)
+                self.log(brain.history)
             metrics = self._test(brain, data, cache) if self.is_tested else {}
         if not self.is_tested:
             self.folder.delete_weights()
@@ -221,8 +219,6 @@ class Run:
             torch.set_num_threads(brain.history.threads or torch.get_num_threads())
             return
         begins = brain.history.probe is None and brain.checkpointer.find_checkpoint() is None
-        if begins and self.gone is not None:
-            raise self.gone
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         fit_augmentations(augmentations, self.recipe, data.train, cache)
         if begins:
@@ -247,10 +243,6 @@ class Run:
     def _brain(
         self, training: TrainingSpec, data: RunData, objective: Objective, path: Path, rules: list[str], log: EpochLog
     ) -> SystemBrain:
-        def say_where(epoch: int, steps: int) -> None:
-            threads = counted(torch.get_num_threads(), "thread")
-            self.say(f"Resumes in epoch {epoch} after step {steps}, with {threads} as before: {self.folder.path}")
-
         return SystemBrain(
             self.system,
             objective,
@@ -262,7 +254,7 @@ class Run:
             targets={name: self.preparation.targets[spec.target] for name, spec in self.recipe.model.heads.items()},
             metrics=data.metrics,
             on_epoch=log,
-            on_resume=say_where,
+            say=self.say,
             progress=self.progress,
         )
 
@@ -289,3 +281,16 @@ class Run:
         utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
         path = (self.folder.path / MANIFEST).absolute()
         self.folder.write(MANIFEST, manifest_text(utterances, path))
+
+
+def choose_device(recipe: Recipe) -> str:
+    """The recipe's device, else a GPU if there is one. Raises: ToolkitError if it is missing or lacks the precision."""
+    name = recipe.training.device
+    if ranks() > 1 and (name or "").startswith("cuda:"):
+        raise RecipeError(f"training.device is {name!r}: if several processes train, each has its own: give cuda.")
+    device = available_device(name, setting="training.device")
+    if device == "cuda" and ranks() > 1:
+        device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
+    if device == "cpu" and recipe.training.precision == "fp16":
+        raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
+    return device

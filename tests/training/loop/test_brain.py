@@ -40,7 +40,6 @@ def make_brain(tmp_path):
             targets={},
             metrics=data.metrics,
             on_epoch=lambda history: None,
-            on_resume=lambda epoch, step: None,
         )
         brain.init_optimizers()
         return brain, data
@@ -167,7 +166,7 @@ def test_a_training_that_has_run_out_of_patience_resumes_in_no_epoch(make_brain)
     brain.history.threads = 1
     brain.checkpointer.save_checkpoint()
     resumed, _ = make_brain(*options)
-    resumed.on_resume = lambda *where: pytest.fail(f"Resumes in {where}")
+    resumed.say = pytest.fail
     resumed.on_fit_start()
     assert resumed.history.finished
 

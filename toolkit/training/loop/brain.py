@@ -15,7 +15,7 @@ from toolkit.data.loaders import SegmentLoader
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
-from toolkit.errors import ToolkitError, join
+from toolkit.errors import ToolkitError, counted, join
 from toolkit.hardware import use_one_thread_if_small
 from toolkit.model.system import System
 from toolkit.plugins.plugin import ORIGIN
@@ -57,7 +57,7 @@ class SystemBrain(sb.Brain):
         targets: Mapping[str, Target],  # head -> what it predicts
         metrics: Callable[[UtteranceMeans], Mapping[str, float]],  # scores -> an epoch's metrics, by history column
         on_epoch: Callable[[History], None],  # called after each epoch, before its checkpoint is saved
-        on_resume: Callable[[int, int], None],  # called with the epoch that goes on and its finished batches
+        say: Callable[[str], None] = lambda line: None,  # prints a line
         progress: bool = False,
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
@@ -67,7 +67,7 @@ class SystemBrain(sb.Brain):
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         fitted = any(head.fits for head in system.heads.values())
         self.history, self.train_sampler = History(rules, training, first=0 if fitted else 1), sampler
-        self.on_epoch, self.on_resume = on_epoch, on_resume
+        self.on_epoch, self.say = on_epoch, say
         self.skips_in_a_row = 0
         self.unread_losses: list[Tensor] = []  # of batches, on the device
         self.unread_steps: list[Tensor] = []  # whether optimizer steps were taken, on the device
@@ -104,7 +104,8 @@ class SystemBrain(sb.Brain):
         if self.checkpointer.recover_if_possible() is not None:
             torch.set_num_threads(self.history.threads)
             if epoch := next(self.history.epochs(), None):
-                self.on_resume(epoch, self.step)
+                where, threads = f"epoch {epoch} after step {self.step}", counted(self.history.threads, "thread")
+                self.say(f"Resumes in {where}, with {threads} as before: {self.checkpointer.checkpoints_dir.parent}")
         elif self.average is not None:
             self.average.add(0)
 

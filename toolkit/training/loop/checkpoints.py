@@ -41,12 +41,13 @@ def load_state(instance, path, end_of_epoch=True) -> None:
         raise CheckpointError(f"{path} is of another run ({one_line(error)[:200]}): {REMEDY}.") from error
 
 
-def load_intact(system: torch.nn.Module, folders: Iterable[Path]) -> None:
-    """Load a system's weights from an intact checkpoint, if there is one: what is frozen is the same in all."""
+def load_intact(system: torch.nn.Module, folders: Iterable[Path]) -> bool:
+    """Load a system's weights from an intact checkpoint: what is frozen is the same in all. False if there is none."""
     for folder in (path for parent in folders for path in parent.glob(f"{CKPT_PREFIX}+*")):
         if damage(folder) is None:
             load_state(system, folder / "system.ckpt")
-            return
+            return True
+    return False
 
 
 def damage(folder: Path) -> str | None:
