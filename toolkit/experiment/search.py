@@ -25,8 +25,7 @@ from toolkit.experiment.search_space import ReadRecipe, read_space, setting_text
 from toolkit.experiment.tasks import Task, Threads, error_text, run_task
 from toolkit.files import locked
 from toolkit.terminal import say
-from toolkit.training.identity import run_hash
-from toolkit.training.run_folder import RESULTS, RunFolder, read_results, validation_score
+from toolkit.training.run_folder import RESULTS, RunFolder, read_results, run_hash, validation_score
 
 if TYPE_CHECKING:
     from toolkit.training.loop.history import History

@@ -29,16 +29,26 @@ from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
-from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.init_from import build_to_train, seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_intact
+from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData
-from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
+from toolkit.training.run_folder import (
+    CHECKPOINTS,
+    HISTORY,
+    MANIFEST,
+    ORIGIN,
+    PROBE,
+    RECIPE,
+    RunFolder,
+    manifest_rows,
+    run_hash,
+    trained_with,
+)
 
 
 class Run:
@@ -133,7 +143,10 @@ class Run:
                 self.seen = Seen.from_dict(origin["seen"])
                 bundle = load_recipe(file.with_name(RECIPE)).training.init_from
                 if file.parent == self._path() and bundle == self.training.init_from:
-                    return load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
+                    for folder in filter(os.path.isdir, (file.parent / CHECKPOINTS, file.parent / PROBE)):
+                        if last := Checkpoints(folder).last():
+                            load_state(self.system, last / "system.ckpt")  # what is frozen is the same in all
+                            return True
         return False
 
     def _train_and_test(self) -> None:
@@ -218,7 +231,7 @@ class Run:
             brain.history.load(history)
             torch.set_num_threads(brain.history.threads or torch.get_num_threads())
             return
-        begins = brain.history.probe is None and brain.checkpointer.find_checkpoint() is None
+        begins = brain.history.probe is None and brain.checkpointer.last() is None
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         fit_augmentations(augmentations, self.recipe, data.train, cache)
         if begins:
@@ -249,7 +262,7 @@ class Run:
             training=training,
             sampler=data.training_batches(),
             rules=rules,
-            checkpointer=AtomicCheckpointer(path),
+            checkpoints=Checkpoints(path),
             seed=self.recipe.seed,
             targets={name: self.preparation.targets[spec.target] for name, spec in self.recipe.model.heads.items()},
             metrics=data.metrics,

@@ -23,7 +23,7 @@ from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit.terminal import doing
 from toolkit.training.loop.average import Average
-from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
+from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.evaluation import UtteranceOutputs
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
@@ -52,7 +52,7 @@ class SystemBrain(sb.Brain):
         training: TrainingSpec,  # the recipe's settings, with the device
         sampler: EpochBatches,
         rules: Sequence[str],  # parts whose score decides when to stop, such as ("valid",) or ("valid", "test")
-        checkpointer: AtomicCheckpointer,
+        checkpoints: Checkpoints,
         seed: int,
         targets: Mapping[str, Target],  # head -> what it predicts
         metrics: Callable[[UtteranceMeans], Mapping[str, float]],  # scores -> an epoch's metrics, by history column
@@ -62,7 +62,7 @@ class SystemBrain(sb.Brain):
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
         modules = {"system": system, "objective": objective}
-        super().__init__(modules, run_opts=options | {"noprogressbar": not progress}, checkpointer=checkpointer)
+        super().__init__(modules, run_opts=options | {"noprogressbar": not progress}, checkpointer=checkpoints)
         self.system, self.objective = system, objective
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         fitted = any(head.fits for head in system.heads.values())
@@ -74,9 +74,9 @@ class SystemBrain(sb.Brain):
         self.average = None if training.average.name == "none" else Average(system, training.average)
         self.tested = system if self.average is None else self.average.module
         self.evaluated = {"system": self.tested, "objective": objective}
-        checkpointer.add_recoverables({"history": self.history, **self.evaluated})
+        checkpoints.parts |= {"history": self.history, **self.evaluated}
         if self.average is not None:
-            checkpointer.add_recoverables({"live": system, "average": self.average})
+            checkpoints.parts |= {"live": system, "average": self.average}
         if training.compile:
             compile_system(self.system)
         self.train_step = TrainStep(self.system, self.objective)
@@ -85,7 +85,7 @@ class SystemBrain(sb.Brain):
         """Build one optimizer for each kind that the recipe names, with a parameter group for each trained part."""
         groups = parameter_groups(self.system, self.objective, self.training)
         self.optimizers_dict = build_optimizers(groups, self.training)
-        self.checkpointer.add_recoverables(self.optimizers_dict)
+        self.checkpointer.parts |= self.optimizers_dict
         steps_per_epoch = -(-len(self.train_sampler) // self.training.accumulate)
         self.schedule = Schedule(self.training, total_steps=self.training.epochs * steps_per_epoch)
 
@@ -101,11 +101,12 @@ class SystemBrain(sb.Brain):
         use_one_thread_if_small(sum(p.numel() for p in self.system.parameters()))
         self.init_optimizers()
         self.history.threads = torch.get_num_threads()
-        if self.checkpointer.recover_if_possible() is not None:
+        if last := self.checkpointer.last():
+            self.checkpointer.load(last)
             torch.set_num_threads(self.history.threads)
             if epoch := next(self.history.epochs(), None):
                 where, threads = f"epoch {epoch} after step {self.step}", counted(self.history.threads, "thread")
-                self.say(f"Resumes in {where}, with {threads} as before: {self.checkpointer.checkpoints_dir.parent}")
+                self.say(f"Resumes in {where}, with {threads} as before: {self.checkpointer.folder.parent}")
         elif self.average is not None:
             self.average.add(0)
 
@@ -113,7 +114,7 @@ class SystemBrain(sb.Brain):
         """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; not its history."""
         best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
         for name, part in self.evaluated.items():
-            load_state(part, best.paramfiles[name])
+            load_state(part, best / f"{name}.ckpt")
 
     def _fit_train(self, train_set: SegmentLoader, epoch: int, enable: bool):
         """Train an epoch; epoch 0 takes no step, and only the validation follows."""
@@ -225,6 +226,9 @@ class SystemBrain(sb.Brain):
             self.history.seconds_before = time.monotonic() - self.epoch_start
         return due
 
+    def _save_intra_epoch_ckpt(self):
+        self.checkpointer.save({}, [f"best_{rule}" for rule in self.history.rules], ends_epoch=False)
+
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None):
         """Begin an epoch (perhaps in its middle) or an evaluation."""
         if stage == sb.Stage.TRAIN:
@@ -259,4 +263,4 @@ class SystemBrain(sb.Brain):
             self.on_epoch(self.history)
             keys = {f"best_{rule}": self.history.selection(rule).epoch for rule in self.history.rules}
             best = {key: best for key, best in keys.items() if best == epoch}
-            self.checkpointer.save_and_keep_only({"epoch": epoch, **best}, max_keys=list(keys))
+            self.checkpointer.save({"epoch": epoch, **best}, list(keys))
