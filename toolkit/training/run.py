@@ -17,15 +17,14 @@ from toolkit.data.augmentation import Augmentations, build_augmentations, say_co
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.seeding import seed_all
-from toolkit.distributed import from_first, gathered, rank, ranks, share_state
-from toolkit.errors import BundleError, CheckpointError, GroupError, RecipeError, ToolkitError
+from toolkit.distributed import from_first, gathered, rank, share_state
+from toolkit.errors import BundleError, CheckpointError, GroupError, ToolkitError
 from toolkit.files import read_json
-from toolkit.hardware import available_device, keep_freed_blocks
+from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_yaml, load_recipe
-from toolkit.recipe.schema import Recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
@@ -36,7 +35,7 @@ from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
 from toolkit.training.preparation import Preparation
 from toolkit.training.results import write_predictions, write_results
-from toolkit.training.run_data import RunData
+from toolkit.training.run_data import RunData, choose_device
 from toolkit.training.run_folder import (
     CHECKPOINTS,
     HISTORY,
@@ -64,7 +63,7 @@ class Run:
         watch: Callable[[History], None] | None = None,  # called after each epoch
     ):
         self.preparation, self.recipe = preparation, preparation.source.recipe
-        self.protocol, self.trace, self.watch = preparation.fold.protocol, trace, watch
+        self.protocol, self.trace = preparation.fold.protocol, trace
         self.is_tested = "test" in preparation.evaluated
         self.say, self.progress = (say, progress) if rank() == 0 else (lambda line: None, False)
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
@@ -81,7 +80,7 @@ class Run:
             self._start_from_bundle()
         refuse_untrained(self.recipe, self.system)
         self.folder = RunFolder(self._path(), writes=rank() == 0)
-        self.log = EpochLog(self.folder, self.recipe, self.say)
+        self.log = EpochLog(self.folder, self.recipe, self.say, watch=watch)
 
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
@@ -152,8 +151,7 @@ class Run:
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
         folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
-        ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
-        trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
+        trained = from_first(lambda: next((folder for folder in folders if os.path.isfile(folder / HISTORY)), None))
         if trained not in (None, self.folder.path):
             self.folder.delete_weights()  # of an earlier start, which did not end
         warnings = [problem.message for problem in self.preparation.warnings]
@@ -172,8 +170,6 @@ class Run:
             rules = [rule for rule in stopping_rules(self.protocol) if rule in self.preparation.evaluated]
             brain = self._brain(self.training, data, objective, path / CHECKPOINTS, rules, self.log)
             brain.history.probe = probe
-            if self.watch is not None:
-                brain.on_epoch = lambda history: (self.log(history), self.watch(history))
             self._fit(brain, data, cache, path / HISTORY, self.augmentations)
             if trained is not None:
                 self.say(f"Trained already, only the test is left: {trained}")
@@ -211,7 +207,10 @@ class Run:
         self.system.set_frozen(True)
         settings, rule, path = self.training.probe_settings, stopping_rules(self.protocol)[0], self.folder.path / PROBE
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
-        with EpochLog(self.folder, self.recipe, self.say, PROBE) as log, closing(self._feature_cache(data)) as cache:
+        with (
+            EpochLog(self.folder, self.recipe, self.say, phase=PROBE) as log,
+            closing(self._feature_cache(data)) as cache,
+        ):
             brain = self._brain(settings, data, objective, path, [rule], log)
             self._fit(brain, data, cache, path.with_suffix(".json"), nothing)
             brain.on_evaluate_start(max_key=f"best_{rule}")
@@ -294,16 +293,3 @@ class Run:
         utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
         path = (self.folder.path / MANIFEST).absolute()
         self.folder.write(MANIFEST, manifest_text(utterances, path))
-
-
-def choose_device(recipe: Recipe) -> str:
-    """The recipe's device, else a GPU if there is one. Raises: ToolkitError if it is missing or lacks the precision."""
-    name = recipe.training.device
-    if ranks() > 1 and (name or "").startswith("cuda:"):
-        raise RecipeError(f"training.device is {name!r}: if several processes train, each has its own: give cuda.")
-    device = available_device(name, setting="training.device")
-    if device == "cuda" and ranks() > 1:
-        device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
-    if device == "cpu" and recipe.training.precision == "fp16":
-        raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
-    return device
