@@ -2,19 +2,22 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain, zip_longest
 
+import numpy as np
 import speechbrain as sb
 import torch
 from torch import Tensor, nn
 
+from toolkit.contracts import ModelOutput
 from toolkit.corpus.targets import Target
 from toolkit.data.batches import EpochBatches
 from toolkit.data.loaders import SegmentLoader
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
-from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
+from toolkit.distributed import average_statistics, from_first, gathered, rank, ranks, summed
 from toolkit.errors import ToolkitError, counted, join
 from toolkit.hardware import use_one_thread_if_small
 from toolkit.model.system import System
@@ -22,26 +25,55 @@ from toolkit.plugins.plugin import ORIGIN
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit.terminal import doing
-from toolkit.training.loop.average import Average
 from toolkit.training.loop.checkpoints import Checkpoints, load_state
-from toolkit.training.loop.evaluation import UtteranceOutputs
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
-from toolkit.training.loop.optimizers import Schedule, build_optimizers, parameter_groups, step_where
+from toolkit.training.loop.optimizers import Average, Schedule, build_optimizers, parameter_groups, step_where
 from toolkit.training.loop.train_step import TrainStep, compile_system, on_ranks
 
 READ_EVERY = 20  # batches between two readings of losses and skips
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
 
 
+class UtteranceOutputs:
+    """Means by utterance of each head's `scores` and of `embeddings`.
+
+    Each rank adds every n-th batch, and `finish` joins them in the order of a single process.
+    """
+
+    def __init__(self, heads: Mapping[str, Target], embeddings: Iterable[str] = ()):
+        self.scores, self.embeddings = UtteranceMeans(), UtteranceMeans()
+        self._heads, self._kept = dict(heads), tuple(embeddings)
+        self._pending: list[tuple] = []  # batches of this rank that the others do not have yet
+
+    def add(self, batch: Batch, output: ModelOutput) -> None:
+        """Add a batch. Raises: ToolkitError if a head's scores are not finite."""
+        scores = {name: target.scores(output.logits[name]).cpu().numpy() for name, target in self._heads.items()}
+        for name, values in scores.items():
+            if not np.isfinite(values).all():
+                remedy = "Lower training.optimizer.learning_rate, or set training.max_grad_norm."
+                raise ToolkitError(f"Head {name!r} gives scores that are not finite: the weights diverged. {remedy}")
+        embeddings = {name: output.embeddings[name].float().cpu().numpy() for name in self._kept}
+        self._pending.append((batch.utterances.numpy(), batch.weights.numpy(), scores, embeddings))
+        if ranks() == 1:
+            self.finish()
+
+    def finish(self) -> None:
+        """After the last batch: give every rank the outputs of all."""
+        by_rank, self._pending = gathered(self._pending), []
+        for part in chain.from_iterable(zip_longest(*by_rank)):  # batch 0 of rank 0, batch 0 of rank 1, ...
+            if part is not None:
+                utterances, weights, scores, embeddings = part
+                self.scores.add(utterances, weights, scores)
+                self.embeddings.add(utterances, weights, embeddings)
+
+
 class SystemBrain(sb.Brain):
     """Trains one system on one fold.
 
-    Every random draw of a step comes from (seed, epoch, step, rank), and all state that weights depend on is in the
-    checkpoints, so that a run killed at any moment and started again ends with the same weights to the bit.
-
-    Within a step nothing waits for the device: the device decides whether the step is skipped, and losses and skips are
-    read every few batches.
+    Every random draw of a step comes from (seed, epoch, step, rank), and checkpoints hold all state that weights depend
+    on: a run that is killed at any moment and started again ends with the same weights to the bit. Within a step
+    nothing waits for the device: it decides whether the step is skipped; losses and skips are read every few batches.
     """
 
     def __init__(
@@ -117,11 +149,10 @@ class SystemBrain(sb.Brain):
             load_state(part, best / f"{name}.ckpt")
 
     def _fit_train(self, train_set: SegmentLoader, epoch: int, enable: bool):
-        """Train an epoch; epoch 0 takes no step, and only the validation follows."""
         if epoch:
             super()._fit_train(train_set, epoch, enable)
-            return
-        self.epoch_start, self.train_loss = time.monotonic() - self.history.seconds_before, None
+        else:  # no step; the validation of the fitted system follows
+            self.epoch_start, self.train_loss = time.monotonic() - self.history.seconds_before, None
 
     def fit_batch(self, batch: Batch) -> Tensor:
         """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
@@ -151,10 +182,8 @@ class SystemBrain(sb.Brain):
         """
         if not loss.requires_grad:
             plugins = join(str(vars(each).get(ORIGIN, repr(name))) for name, each in self.objective.losses.items())
-            raise ToolkitError(
-                f"No gradient comes from the losses ({plugins}), so that nothing would be trained: a loss may not "
-                "detach its inputs or compute outside torch, and not all parts may be frozen."
-            )
+            why = "a loss may not detach its inputs or compute outside torch, and not all parts may be frozen"
+            raise ToolkitError(f"No gradient comes from the losses ({plugins}), and nothing would be trained: {why}.")
         accumulate = self.training.accumulate
         before = (self.step - 1) // accumulate * accumulate  # batches of the epoch's earlier steps
         self.scaler.scale(loss / min(accumulate, len(self.train_sampler) - before)).backward()
@@ -213,13 +242,13 @@ class SystemBrain(sb.Brain):
                 )
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        """Save only between optimizer steps: a checkpoint holds no gradients. All ranks follow the clock of rank 0."""
         due = False
-        if self.step % self.training.accumulate:
+        if self.step % self.training.accumulate:  # a checkpoint holds no gradients
             return due
         if self.training.checkpoint_steps:
             due = steps_since_ckpt >= self.training.checkpoint_steps
         elif self.training.checkpoint_minutes and (ranks() == 1 or not self.optimizer_step % READ_EVERY):
+            # all ranks follow one clock
             due = from_first(lambda: abs(time.time() - last_ckpt_time) > 60 * self.training.checkpoint_minutes)
         if due:
             self.read_log()
@@ -230,7 +259,7 @@ class SystemBrain(sb.Brain):
         self.checkpointer.save({}, [f"best_{rule}" for rule in self.history.rules], ends_epoch=False)
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None):
-        """Begin an epoch (perhaps in its middle) or an evaluation."""
+        """Begin an epoch, perhaps in its middle, or an evaluation."""
         if stage == sb.Stage.TRAIN:
             self.epoch_start = time.monotonic() - self.history.seconds_before
             self.avg_train_loss = self.avg_train_loss if self.step else None

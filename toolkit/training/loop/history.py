@@ -7,11 +7,7 @@ from typing import Any, NamedTuple
 from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, one_line
 from toolkit.files import read_json
-from toolkit.recipe.checks import check_value
 from toolkit.recipe.training import TrainingSpec
-
-MOST_THREADS = 10_000  # torch refuses or crashes with absurd numbers
-ROWS = list[dict[str, int | float | None]]
 
 
 class Selection(NamedTuple):
@@ -94,11 +90,9 @@ class History:
         state = read_json(path, CheckpointError, remedy)
         try:
             self.load_state_dict({name: state[name] for name in self.state_dict()})
-            numbered = [row["epoch"] for row in check_value(self.rows, ROWS)] == list(range(self.first, self.epoch))
-            if check_value(self.threads, int | None) is not None and not 1 <= self.threads <= MOST_THREADS:
-                raise ValueError(f"threads is {self.threads}")
-            alike = len({tuple(row) for row in self.rows}) == 1 and "train_loss" in self.rows[0]
-            if not (numbered and alike and self.seconds >= 0 and all(map(self.selection, self.rules))):
+            follow = self.rows and [row["epoch"] for row in self.rows] == list(range(self.first, self.epoch))
+            alike = follow and len({tuple(row) for row in self.rows}) == 1 and "train_loss" in self.rows[0]
+            if not (alike and self.seconds >= 0 and all(map(self.selection, self.rules))):
                 raise ValueError("its rows do not fit together")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({one_line(error)}): {remedy}.") from None
