@@ -93,9 +93,9 @@ def _run_once(system: "System", objective: "Objective", preparation: Preparation
     try:
         segments = RunData(few, fixed_samples=system.fixed_samples).train
         batch = segments.collate([segments[i] for i in range(min(2, len(segments)))])
-    except ToolkitError:  # the checks of the corpus report it
-        return
-    if isinstance(batch, ToolkitError):
+    except ToolkitError as error:
+        batch = error
+    if isinstance(batch, ToolkitError):  # the checks of the corpus report it
         return
     with torch.no_grad(), plugin_failures():
         features = system.eval().features(batch.wave)

@@ -37,7 +37,7 @@ class Origin:
 
     @classmethod
     def read(cls, path: Path) -> "Origin":
-        """Read the origin from a bundle. Raises: BundleError if the bundle is missing or damaged."""
+        """Raises: BundleError if the bundle is missing or damaged."""
         try:
             config = parse_json(read_file(path, CONFIG), strict=True)
             sha256 = config["files"][WEIGHTS]["sha256"]
@@ -94,7 +94,11 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
         be taken.
     """
     origin = Origin.read(path)
-    _refuse_other_inputs(path, origin, recipe, targets)
+    given = any(spec.source != "predicted" for spec in recipe.model.covariates.values())  # others may start afresh
+    there = _inputs(origin, origin.classes if given else None)
+    here = _inputs(recipe, {name: [*target.classes] for name, target in targets.items()} if given else None)
+    if there != here:
+        raise RecipeError(f"training.init_from: {path.name} has {there}, the recipe has {here}.")
     theirs = _read_weights(path, origin)
     state, called_here = system.state_dict(), system.merged_names()  # adapters beside a bundle's weights start afresh
     ours = {name: state[here] for name, here in called_here.items()}
@@ -129,28 +133,15 @@ def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
     return [AUDIO_SEEN] if audio else [SPEAKERS_SEEN] if speakers else []
 
 
-def _refuse_other_inputs(path: Path, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> None:
-    """Raise RecipeError if the recipe has other levels, or other given covariates, than the bundle."""
-    inputs = {"levels": (_levels(origin), _levels(recipe))}
-    if any(spec.source != "predicted" for spec in recipe.model.covariates.values()):  # which may start from scratch
-        classes = {name: [*target.classes] for name, target in targets.items()}
-        inputs["covariates"] = _covariates(origin, origin.classes), _covariates(recipe, classes)
-    for what, (there, here) in inputs.items():
-        if there != here:
-            raise RecipeError(f"training.init_from: the {what} of {path.name} are {there}, the recipe's {here}.")
-
-
-def _levels(of: Composition) -> str:
+def _inputs(of: Composition, classes: Mapping[str, Sequence[str]] | None) -> str:
+    """What a system reads, in words: its levels, and unless `classes` is None its covariates with their values."""
     plugins = (f"{name} ({find_part('extractor', level).full_name})" for name, level in of.model.levels.items())
-    return f"{join(plugins)} at {of.audio.sample_rate} Hz"
-
-
-def _covariates(of: Composition, classes: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{name} {classes.get(name)}" for name in of.model.covariates) or "none"
+    found = f"levels {join(plugins)} at {of.audio.sample_rate} Hz"
+    covariates = [f"{name} {classes.get(name)}" for name in of.model.covariates] if classes is not None else []
+    return f"{found} and covariates {', '.join(covariates)}" if covariates else found
 
 
 def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
-    """Name -> tensor. Raises: BundleError if the bundle's weights are damaged, or not those that were exported."""
     from toolkit.model.weights import WeightsFile, refuse_not_finite
 
     with open_file(path, WEIGHTS) as (file, size):

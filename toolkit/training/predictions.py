@@ -41,8 +41,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
         return [{key: from_cell(text or "") for key, text in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise ExperimentError(f"{path} cannot be read ({reason}): {REMEDY}.") from None
+        raise ExperimentError(f"{path} cannot be read ({one_line(error)}): {REMEDY}.") from None
 
 
 def read_answers(
