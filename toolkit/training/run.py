@@ -92,12 +92,9 @@ class Run:
         keep_freed_blocks()
         if self.gone:
             self.say(f"{self.training.init_from} is gone; the run that started from it goes on: {self.folder.path}")
-        first, *others = gathered(self.folder.path.name)
-        if other := next((name for name in others if name != first), None):
-            raise GroupError(
-                f"The processes would train different runs, {first} and {other}: all machines need the same recipe, "
-                "data and code."
-            )
+        if len(names := sorted({*gathered(self.folder.path.name)})) > 1:
+            problem = f"The processes would train different runs, {' and '.join(names)}"
+            raise GroupError(f"{problem}: all machines need the same recipe, data and code.")
         finished = partial(os.path.isfile, self.folder.results)
         with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
             if from_first(finished):  # perhaps by a process that held the lock until now
@@ -113,7 +110,6 @@ class Run:
         return self.folder.results
 
     def _path(self) -> Path:
-        """The run's folder; the name changes with the weights that the levels start from."""
         fold = self.preparation.fold.name
         plain = self.recipe.as_dict() | {"fold": fold} | ({} if self.is_tested else {"tested": False})
         plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
@@ -222,12 +218,9 @@ class Run:
     def _fit(
         self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: Path, augmentations: Augmentations
     ) -> None:
-        """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule.
-
-        If the file is there, the phase has ended: continue from its history, with its number of threads.
-        """
+        """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule."""
         if from_first(lambda: os.path.isfile(history)):
-            brain.history.load(history)
+            brain.history.load(history)  # this phase has ended
             torch.set_num_threads(brain.history.threads or torch.get_num_threads())
             return
         begins = brain.history.probe is None and brain.checkpointer.last() is None

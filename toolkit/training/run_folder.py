@@ -110,7 +110,7 @@ class RunFolder:
         self.write(name, csv_text([[*rows[0]], *cells]))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file."""
+        """As `write`."""
         self.write(name, json.dumps(value, indent=2) + "\n")
 
 

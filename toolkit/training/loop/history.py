@@ -17,24 +17,6 @@ class Selection(NamedTuple):
     stopped: bool
 
 
-def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: int, first: int = 1) -> Selection:
-    """The first epoch with the best score before `patience` epochs have passed without a better one.
-
-    Epochs after the stop do not count: a training may go on for another rule. Without patience nothing stops.
-
-    >>> scores = [0.5, 0.7, 0.6, 0.6, 0.9]
-    >>> [tuple(select_epoch(scores, patience=p, min_epochs=m)) for p, m in ((2, 0), (3, 0), (2, 4))]
-    [(2, True), (5, False), (5, False)]
-    """
-    best, best_score = first - 1, float("-inf")
-    for epoch, score in enumerate(scores, start=first):
-        if score > best_score:
-            best, best_score = epoch, score
-        elif patience is not None and epoch - best >= patience and epoch > min_epochs:
-            return Selection(best, True)
-    return Selection(best, False)
-
-
 class History:
     """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
 
@@ -60,11 +42,20 @@ class History:
             yield self.epoch
 
     def selection(self, rule: str) -> Selection:
-        """What `rule` ("valid" or "test") selects from the epochs so far."""
-        metrics = [{name.removeprefix(f"{rule}_"): value for name, value in row.items()} for row in self.rows]
-        scores = [Target.selection_score(each) for each in metrics]
-        training = self.training
-        return select_epoch(scores, patience=training.patience, min_epochs=training.min_epochs, first=self.first)
+        """The first epoch with the best score by `rule` before `patience` epochs have passed without a better one.
+
+        Epochs after that do not count: a training may go on for another rule. Without patience nothing stops.
+
+        Args: rule: "valid" or "test".
+        """
+        best, best_score, patience = self.first - 1, float("-inf"), self.training.patience
+        for epoch, row in enumerate(self.rows, start=self.first):
+            score = Target.selection_score({name.removeprefix(f"{rule}_"): value for name, value in row.items()})
+            if score > best_score:
+                best, best_score = epoch, score
+            elif patience is not None and epoch - best >= patience and epoch > self.training.min_epochs:
+                return Selection(best, True)
+        return Selection(best, False)
 
     @property
     def seconds(self) -> float:

@@ -28,13 +28,11 @@ Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: (factor of the lea
 
 
 def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dict[str, Optimizer]:
-    """One optimizer for each kind that the recipe names, with the parameter groups of the parts that it trains.
+    """One optimizer for each kind that the recipe names, with the groups of the parts that `parameter_groups` found.
 
     Optimizers are fused if possible: they pass over parameters and state once, and the device can skip a step.
 
-    Args: parts: from `parameter_groups`; training: with the device.
     Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
-    Raises: RecipeError if an argument does not fit.
     """
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, groups in parts.items():
@@ -43,10 +41,9 @@ def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dic
         for factor, parameters in groups:
             group = {"params": parameters, "base_lr": settings.learning_rate * factor, **options}
             by_kind.setdefault(settings.name, []).append(group)
-    built = {}
+    built, supported = {}, torch.device(training.device).type in ("cpu", "cuda")
     for kind, groups in by_kind.items():
         # A fused SGD leaves its momentum uninitialised if its first step is skipped (torch 2.14).
-        supported = torch.device(training.device).type in ("cpu", "cuda")
         fused = {"fused": supported and not any(group.get("momentum") for group in groups)} if kind in FUSED else {}
         built[f"optimizer-{kind}"] = OPTIMIZERS[kind](groups, **fused)
     return built
@@ -138,8 +135,6 @@ class Schedule:
 
     One of torch's schedulers runs on a parameter of its own whose learning rate is 1. Its values depend only on the
     number of the step, so checkpoints do not hold it: a resumed run steps it to where it was.
-
-    Raises: RecipeError if the schedule does not take an argument; torch's errors for a value that it refuses.
     """
 
     def __init__(self, training: TrainingSpec, total_steps: int):
@@ -200,10 +195,7 @@ class Average:
 
     @torch.no_grad()
     def add(self, epoch: int) -> None:
-        """Add the current weights to the average; before the epoch `start` they replace it.
-
-        Args: epoch: 0 for the weights that the training starts from.
-        """
+        """Add the current weights, in epoch 0 those that the training starts from; before `start` they replace it."""
         kept = 0.0
         if epoch >= self.spec.start:
             early = self.count / (10 + self.count) if self.spec.start else float(self.count > 0)
@@ -214,10 +206,10 @@ class Average:
         for old, new in zip(self.module.buffers(), self.live.buffers(), strict=True):
             old.copy_(new)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, int]:
         """What a checkpoint keeps beside the two modules."""
         return {"count": self.count}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from a `state_dict`."""
         self.count = state["count"]
