@@ -68,7 +68,7 @@ def _rehearse(preparation: Preparation) -> list[Problem]:
     from toolkit.training.run import Run
     from toolkit.training.run_data import RunData
 
-    run = Run(preparation)
+    run, fold = Run(preparation), preparation.fold
     counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
     objective = build_objective(run.recipe, run.system, counts)
     parameter_groups(run.system, objective, run.training)
@@ -77,25 +77,23 @@ def _rehearse(preparation: Preparation) -> list[Problem]:
             data = RunData(preparation, fixed_samples=run.system.fixed_samples)
             data.training_batches()
             data.loader(data.evaluation)
-    _run_once(run.system, objective, preparation)
-    fold = preparation.fold.name
+    few = replace(preparation, fold=replace(fold, train=fold.train[:2]), evaluated=())
+    _run_once(run.system, objective, few)
     stamps = seen_before(run.seen, preparation.part("test"))
-    return [Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold) for stamp in stamps]
+    return [Problem("init-from", "warning", f"fold {fold.name!r}: {stamp}", fold.name) for stamp in stamps]
 
 
-def _run_once(system: "System", objective: "Objective", preparation: Preparation) -> None:
-    """Run a system and its losses on two utterances; an error of a plugin is a FailedPlugin."""
+def _run_once(system: "System", objective: "Objective", few: Preparation) -> None:
+    """Run a system and its losses on two training segments; an error of a plugin is a FailedPlugin."""
     import torch
 
+    from toolkit.data.loaders import in_order
     from toolkit.training.run_data import RunData
 
-    few = replace(preparation, fold=replace(preparation.fold, train=preparation.fold.train[:2]), evaluated=())
     try:
         segments = RunData(few, fixed_samples=system.fixed_samples).train
-        batch = segments.collate([segments[i] for i in range(min(2, len(segments)))])
-    except ToolkitError as error:
-        batch = error
-    if isinstance(batch, ToolkitError):  # the checks of the corpus report it
+        batch = next(iter(in_order(segments, sampler=range(min(2, len(segments))))))
+    except ToolkitError:  # the checks of the corpus report it
         return
     with torch.no_grad(), plugin_failures():
         features = system.eval().features(batch.wave)

@@ -54,10 +54,6 @@ def read_answers(
     """
     rows = read_csv(folder / file)
     try:
-        if not rows:
-            raise ValueError("no rows")
-        if odd := {row[name] for row in rows for name in ("reference", "predicted")} - set(labels):
-            raise ValueError(f"{min(odd)!r} is not one of its labels")
         answers = Answers(
             *(np.array([row.get(name) or "" for row in rows]) for name in ("id", "speaker", "gender")),
             np.array([float(row.get("seconds") or "nan") for row in rows]),
@@ -65,11 +61,12 @@ def read_answers(
             np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows]),
         )
         checked_probabilities(answers.probabilities, answers.reference, labels)
+        found = confusion_matrix(answers.reference, answers.predicted, labels=labels).tolist()
         if len({*answers.id.tolist()}) < len(rows):
             raise ValueError("an id occurs twice")
     except (KeyError, ValueError, TypeError) as error:
         raise ExperimentError(f"{folder}: {file} is damaged ({error}): {REMEDY}.") from None
-    if confusion not in (None, confusion_matrix(answers.reference, answers.predicted, labels=labels).tolist()):
+    if confusion not in (None, found):
         raise ExperimentError(f"{folder}: {file} and {RESULTS} belong to different runs: {REMEDY}.")
     return answers
 
@@ -86,11 +83,7 @@ def read_confidence(folder: Path, labels: Sequence[str], results: Mapping[str, A
 
 
 def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
-    """The columns of a run's predictions.csv, numbers as floats: name -> [utterances].
-
-    Args: run: its folder, or its results.json.
-    Raises: ToolkitError if the run is not finished, or one of its files is damaged.
-    """
+    """The columns of a run's predictions.csv, as `toolkit.read_predictions`; `run`: its folder, or its results.json."""
     folder = Path(run).parent if Path(run).name == RESULTS else Path(run)
     results = read_results(folder / RESULTS, trials=True) if os.path.isfile(folder / RESULTS) else {}
     if (labels := results.get("labels")) is None:

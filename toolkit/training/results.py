@@ -44,17 +44,14 @@ def _write_embeddings(folder: RunFolder, preparation: Preparation, brain: System
     archive = io.BytesIO()
     np.savez_compressed(archive, **arrays)
     folder.write(EMBEDDINGS, archive.getvalue())
-    heads = [name for name, spec in preparation.source.recipe.model.heads.items() if spec.target == LABEL]
-    return {name: target.metrics(reference, target.answers(scores[name])) for name in heads}
+    heads = preparation.source.recipe.model.heads.items()
+    return {n: target.metrics(reference, target.answers(scores[n])) for n, spec in heads if spec.target == LABEL}
 
 
 def write_results(
     folder: RunFolder, preparation: Preparation, brain: SystemBrain, metrics: dict[str, Any], versions: dict[str, str]
 ) -> None:
-    """Write the embeddings of the test part, then results.json.
-
-    Args: metrics: part -> what `write_predictions` returned; versions: of the distributions that the run used.
-    """
+    """Write the test part's embeddings, then results.json; `metrics`: part -> what `write_predictions` returned."""
     tested = {**metrics["test"], "heads": _write_embeddings(folder, preparation, brain)} if "test" in metrics else {}
     recipe, history = preparation.source.recipe, brain.history
     chosen = history.rows[history.selection(selects_on(preparation.fold.protocol)).epoch - history.first]
