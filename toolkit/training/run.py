@@ -33,8 +33,8 @@ from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
+from toolkit.training.predictions import write_predictions, write_results
 from toolkit.training.preparation import Preparation
-from toolkit.training.results import write_predictions, write_results
 from toolkit.training.run_data import RunData, choose_device
 from toolkit.training.run_folder import (
     CHECKPOINTS,
