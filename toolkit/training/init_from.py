@@ -1,6 +1,6 @@
 """Starts a training from a bundle (`training.init_from`): its levels, its fusion, and heads with the same classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +103,9 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     state, called_here = system.state_dict(), system.merged_names()  # adapters beside a bundle's weights start afresh
     ours = {name: state[here] for name, here in called_here.items()}
     there, here = ({name: list(weight.shape) for name, weight in state.items()} for state in (theirs, ours))
-    parts = _by_part(here | there)
+    parts: dict[str, list[str]] = {}  # "levels.mfcc", "fusion", "heads.emotion" -> names of weights
+    for name in here | there:
+        parts.setdefault("fusion" if name.startswith("fusion.") else ".".join(name.split(".")[:2]), []).append(name)
     closed_form = [f"heads.{name}" for name, head in system.heads.items() if head.fits]
     fresh = []
     for part, names in parts.items():
@@ -151,15 +153,6 @@ def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
     if weights.digest.hexdigest() != origin.sha256:
         raise BundleError(f"{path}: {WEIGHTS} is not the file that was exported: get the bundle again.")
     return state
-
-
-def _by_part(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names of weights by the part that they belong to: "levels.mfcc", "fusion", "heads.emotion"."""
-    parts: dict[str, list[str]] = {}
-    for name in names:
-        part = "fusion" if name.startswith("fusion.") else ".".join(name.split(".")[:2])
-        parts.setdefault(part, []).append(name)
-    return parts
 
 
 def _has_same_classes(part: str, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> bool:

@@ -242,7 +242,7 @@ class Run:
         train = data.loader(data.train, brain.train_sampler, cache=cache, augmentations=augmentations)
         with profiling:
             brain.fit(brain.history.epochs(), train, data.loader(data.evaluation, cache=cache))
-        brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
+        brain.checkpointer.keep_best()
         self.folder.write_json(history.name, brain.history.state_dict())
 
     def _brain(
@@ -254,7 +254,7 @@ class Run:
             training=training,
             sampler=data.training_batches(),
             rules=rules,
-            checkpoints=Checkpoints(path),
+            checkpoints=Checkpoints(path, [f"best_{rule}" for rule in rules]),
             seed=self.recipe.seed,
             targets={name: self.preparation.targets[spec.target] for name, spec in self.recipe.model.heads.items()},
             metrics=data.metrics,

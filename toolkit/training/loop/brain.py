@@ -256,7 +256,7 @@ class SystemBrain(sb.Brain):
         return due
 
     def _save_intra_epoch_ckpt(self):
-        self.checkpointer.save({}, [f"best_{rule}" for rule in self.history.rules], ends_epoch=False)
+        self.checkpointer.save({})
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None):
         """Begin an epoch, perhaps in its middle, or an evaluation."""
@@ -290,6 +290,5 @@ class SystemBrain(sb.Brain):
             self.history.rows.append(row | {"seconds": time.monotonic() - self.epoch_start})
             self.history.seconds_before = 0.0
             self.on_epoch(self.history)
-            keys = {f"best_{rule}": self.history.selection(rule).epoch for rule in self.history.rules}
-            best = {key: best for key, best in keys.items() if best == epoch}
-            self.checkpointer.save({"epoch": epoch, **best}, list(keys))
+            best = [rule for rule in self.history.rules if self.history.selection(rule).epoch == epoch]
+            self.checkpointer.save({"epoch": epoch, **{f"best_{rule}": epoch for rule in best}})

@@ -59,12 +59,13 @@ def damage(folder: Path) -> str | None:
 class Checkpoints:
     """The checkpoints of a training: folders with the states of all `parts`, and the SHA-256 of every file.
 
-    If several ranks train together, rank 0 writes, lists and deletes while the others wait; each rank then loads the
-    checkpoint that rank 0 found.
+    The last one is kept, and the best by each of `keys` of their meta, such as "best_valid". If several ranks train
+    together, rank 0 writes, lists and deletes while the others wait; each then loads the checkpoint that rank 0 found.
     """
 
-    def __init__(self, folder: str | Path, parts: Mapping[str, Any] | None = None):
-        self.folder, self.parts = Path(folder), dict(parts or {})
+    def __init__(self, folder: str | Path, keys: Iterable[str] = ()):
+        self.folder, self.keys = Path(folder), tuple(keys)
+        self.parts: dict[str, Any] = {}
         self._verdicts: dict[Path, str | None] = {}
         if rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,12 +76,12 @@ class Checkpoints:
         """Add a part; SpeechBrain's Brain adds itself, whose state is in YAML, and its gradient scaler."""
         self.parts[name] = part
 
-    def save(self, meta: Mapping[str, Any], keys: Iterable[str] = (), *, ends_epoch: bool = True) -> Path:
-        """Save all parts, or none of them; then keep this, the last that ended an epoch, and the best by each key.
+    def save(self, meta: Mapping[str, Any]) -> Path:
+        """Save all parts, or none of them.
 
         Raises: CheckpointError if the disk is full or cannot be written; earlier checkpoints stay as they were.
         """
-        return from_first(lambda: self._save({"end-of-epoch": ends_epoch, **meta}, keys))
+        return from_first(lambda: self._save(meta))
 
     def load(self, folder: Path) -> None:
         """Load all parts. Raises: CheckpointError if the checkpoint is of another run."""
@@ -93,7 +94,7 @@ class Checkpoints:
         return from_first(lambda: next(iter(self.intact()), None))
 
     def best(self, key: str, epoch: int) -> Path:
-        """The checkpoint whose meta has the best epoch under `key`, "best_valid" or "best_test".
+        """The checkpoint whose meta has the best epoch under `key`.
 
         Raises: CheckpointError if it is missing or damaged; another epoch's is never used instead.
         """
@@ -103,9 +104,9 @@ class Checkpoints:
             raise CheckpointError(f"{what}: {REMEDY}.")
         return found
 
-    def keep_only(self, keys: Iterable[str]) -> None:
-        """Delete all, damaged ones too, except the best by each of these keys of their meta."""
-        from_first(lambda: self._delete_others(keys))
+    def keep_best(self) -> None:
+        """Delete all but the best, damaged ones too."""
+        from_first(self._delete_others)
 
     def intact(self) -> dict[Path, dict[str, Any]]:
         """The meta of all intact checkpoints, the last one first; a damaged one is named in a warning."""
@@ -119,7 +120,7 @@ class Checkpoints:
                 found[path] = YAML(typ="safe").load(path / META)
         return dict(sorted(found.items(), key=lambda one: one[1]["unixtime"], reverse=True))
 
-    def _save(self, meta: dict[str, Any], keys: Iterable[str]) -> Path:
+    def _save(self, meta: Mapping[str, Any]) -> Path:
         now = max([time.time(), *(known["unixtime"] + 1 for known in self.intact().values())])  # clocks are set back
         final = self.folder / time.strftime("CKPT+%Y-%m-%d+%H-%M-%S+00", time.gmtime(now))
         remedy = "make room and run the same command again to go on"
@@ -135,13 +136,12 @@ class Checkpoints:
             for path in partial.iterdir():
                 flush(path)
         self._verdicts[final] = None
-        ended = [path for path, known in self.intact().items() if known["end-of-epoch"]]
-        self._delete_others(keys, [final, *ended[:1]])
+        self._delete_others(final)
         return final
 
-    def _delete_others(self, keys: Iterable[str], kept: Iterable[Path] = ()) -> None:
-        found, kept = self.intact(), [*kept]
-        for key in keys:
-            kept += sorted((path for path in found if key in found[path]), key=lambda path: found[path][key])[-1:]
-        for folder in {*self.folder.glob(FOLDERS)} - {*kept}:
+    def _delete_others(self, *kept: Path) -> None:
+        found, left = self.intact(), {*kept}
+        for key in self.keys:
+            left.update(sorted((path for path in found if key in found[path]), key=lambda path: found[path][key])[-1:])
+        for folder in {*self.folder.glob(FOLDERS)} - left:
             shutil.rmtree(folder, ignore_errors=True)
