@@ -27,13 +27,11 @@ class Tracker(NamedTuple):
 class EpochLog(AbstractContextManager):
     """Called with the history after every epoch; the phase "probe" has its own files, and its lines name it.
 
-    A tracker that fails is named once and then left out; `watch` is called last.
-
-    Raises: RecipeError if a tracker is not installed.
+    A tracker that fails is named once and then left out. Raises: RecipeError if one is not installed.
     """
 
-    def __init__(self, folder: RunFolder, recipe: Recipe, say: Callable[[str], None], *, phase="", watch=None):
-        self.folder, self.recipe, self.say, self.phase, self.watch = folder, recipe, say, phase, watch
+    def __init__(self, folder: RunFolder, recipe: Recipe, say: Callable[[str], None], phase: str = ""):
+        self.folder, self.recipe, self.say, self.phase = folder, recipe, say, phase
         loggers = recipe.training.loggers
         if missing := [name for name in loggers or () if find_spec(name) is None]:
             install = f"pip install '{DISTRIBUTION}[{','.join(missing)}]'"
@@ -60,8 +58,6 @@ class EpochLog(AbstractContextManager):
         values = {key.replace("_", "/", 1): x for key, x in row.items() if key != "epoch" and x is not None}
         for name in list(self._names):
             self._try(name, self._log, name, values, row["epoch"])
-        if self.watch is not None:
-            self.watch(history)
 
     def _log(self, name: str, values: Mapping[str, float], epoch: int) -> None:
         if name not in self._open:

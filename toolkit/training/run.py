@@ -63,7 +63,7 @@ class Run:
         watch: Callable[[History], None] | None = None,  # called after each epoch
     ):
         self.preparation, self.recipe = preparation, preparation.source.recipe
-        self.protocol, self.trace = preparation.fold.protocol, trace
+        self.protocol, self.trace, self.watch = preparation.fold.protocol, trace, watch
         self.is_tested = "test" in preparation.evaluated
         self.say, self.progress = (say, progress) if rank() == 0 else (lambda line: None, False)
         self.training = replace(self.recipe.training, device=choose_device(self.recipe))
@@ -80,7 +80,7 @@ class Run:
             self._start_from_bundle()
         refuse_untrained(self.recipe, self.system)
         self.folder = RunFolder(self._path(), writes=rank() == 0)
-        self.log = EpochLog(self.folder, self.recipe, self.say, watch=watch)
+        self.log = EpochLog(self.folder, self.recipe, self.say)
 
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
@@ -166,6 +166,8 @@ class Run:
             rules = [rule for rule in stopping_rules(self.protocol) if rule in self.preparation.evaluated]
             brain = self._brain(self.training, data, objective, path / CHECKPOINTS, rules, self.log)
             brain.history.probe = probe
+            if self.watch is not None:
+                brain.on_epoch = lambda history: (self.log(history), self.watch(history))
             self._fit(brain, data, cache, path / HISTORY, self.augmentations)
             if trained is not None:
                 self.say(f"Trained already, only the test is left: {trained}")
@@ -204,7 +206,7 @@ class Run:
         settings, rule, path = self.training.probe_settings, stopping_rules(self.protocol)[0], self.folder.path / PROBE
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
         with (
-            EpochLog(self.folder, self.recipe, self.say, phase=PROBE) as log,
+            EpochLog(self.folder, self.recipe, self.say, PROBE) as log,
             closing(self._feature_cache(data)) as cache,
         ):
             brain = self._brain(settings, data, objective, path, [rule], log)
