@@ -29,10 +29,9 @@ def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: Se
     some = range(0, len(segments), -(-len(segments) // MOST_FITTED))
     for step in augmentations.fitted:
         level = step.levels[0]
+        batches = in_order(segments, cache, levels=[level], sampler=some)
         try:
-            step.augmentation.fit(
-                batch.features[level] for batch in in_order(segments, cache, levels=[level], sampler=some)
-            )
+            step.augmentation.fit(batch.features[level] for batch in batches)
         except RecipeError as error:
             where = recipe.augmentations[step.name].where.child("on")
             raise RecipeError(f"{where}: level {level!r}: {error}; `on` chooses the levels.") from error
@@ -52,8 +51,6 @@ def fit_parts(
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
     a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
-
-    Raises: FailedPlugin if what another distribution's part learns is not in its state, which a bundle keeps.
     """
     start = time.monotonic()
     names = [u.speaker or u.id for u in segments.utterances]

@@ -55,10 +55,7 @@ class Origin:
 
 
 def build_to_train(recipe: Recipe, targets: Mapping[str, Target]) -> "System":
-    """As `build_system`; a checkpoint that cannot be had is not needed for a level whose weights a bundle holds.
-
-    Raises: BundleError if the bundle cannot be had, either.
-    """
+    """As `build_system`; a checkpoint that cannot be had is not needed for a level whose weights a bundle holds."""
     from toolkit.model.allowance import Allowance
     from toolkit.model.system import build_system
 
@@ -70,8 +67,7 @@ def build_to_train(recipe: Recipe, targets: Mapping[str, Target]) -> "System":
         origin = Origin.read(local_bundle(recipe.training.init_from))
         with Allowance(draw=False):
             levels = {name: _standalone(name, level, origin) for name, level in recipe.model.levels.items()}
-        alone = replace(recipe, model=replace(recipe.model, levels=levels))
-        return build_system(alone, targets)
+        return build_system(replace(recipe, model=replace(recipe.model, levels=levels)), targets)
 
 
 def _standalone(name: str, level: PartSpec, origin: Origin) -> PartSpec:
@@ -89,9 +85,6 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
 
     Levels, fusion and given covariates must fit. A head or a predicted covariate is taken if it fits and has the same
     classes; a head that is fitted in closed form is never taken.
-
-    Raises: BundleError if the bundle is missing or damaged; RecipeError if something does not fit, or nothing can
-        be taken.
     """
     origin = Origin.read(path)
     given = any(spec.source != "predicted" for spec in recipe.model.covariates.values())  # others may start afresh

@@ -55,10 +55,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def read_answers(
     folder: Path, labels: Sequence[str], file: str = PREDICTIONS, confusion: list | None = None
 ) -> Answers:
-    """Read the predictions of a run that predicts these labels.
+    """A run's predictions of these labels; ExperimentError if the file is damaged or has not this confusion.
 
-    Args: confusion: that of results.json; older ones have none for the validation part.
-    Raises: ExperimentError if the file is damaged, or has another confusion.
+    Older runs have no confusion of the validation part in results.json.
     """
     rows = read_csv(folder / file)
     try:

@@ -87,7 +87,6 @@ class Run:
 
         Args: wait: whether to wait while another process trains this run, instead of raising CheckpointError.
         Returns: the path of results.json.
-        Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         keep_freed_blocks()
         if self.gone:
@@ -179,8 +178,7 @@ class Run:
 
     def _test(self, brain: SystemBrain, data: RunData, cache: FeatureCache) -> dict[str, Any]:
         """Predict the test part, and the validation part if it is another, with the best epoch; part -> metrics."""
-        fold = self.preparation.fold
-        metrics = {}
+        fold, metrics = self.preparation.fold, {}
         for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):
             segments = data.segments(self.preparation.part(part))
             brain.evaluate(data.loader(segments, cache=cache), max_key=f"best_{selects_on(self.protocol)}")

@@ -130,10 +130,7 @@ def trained_with(folder: Path, *, system: str, protocol: str) -> list[Path]:
 
 
 def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
-    """The content of a run's results.json; `trials` reads those of a search's trials, which have no test, too.
-
-    Raises: CheckpointError if it does not match `RESULT_TYPES`, or its metrics do not match its confusion.
-    """
+    """A run's results.json, else a CheckpointError; with `trials` also that of a search's trial, which has no test."""
     remedy = "delete it and run the command again"
     results = read_json(path, CheckpointError, remedy)
     untested = trials and results.get("tested") is False

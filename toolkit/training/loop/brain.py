@@ -36,10 +36,7 @@ SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after 
 
 
 class UtteranceOutputs:
-    """Means by utterance of each head's `scores` and of `embeddings`.
-
-    Each rank adds every n-th batch, and `finish` joins them in the order of a single process.
-    """
+    """Means of each head's `scores` and of `embeddings`; ranks add batches, and `finish` joins them in their order."""
 
     def __init__(self, heads: Mapping[str, Target], embeddings: Iterable[str] = ()):
         self.scores, self.embeddings = UtteranceMeans(), UtteranceMeans()
@@ -114,7 +111,7 @@ class SystemBrain(sb.Brain):
         self.train_step = TrainStep(self.system, self.objective)
 
     def init_optimizers(self):
-        """Build one optimizer for each kind that the recipe names, with a parameter group for each trained part."""
+        """Build the optimizers and their schedule."""
         groups = parameter_groups(self.system, self.objective, self.training)
         self.optimizers_dict = build_optimizers(groups, self.training)
         self.checkpointer.parts |= self.optimizers_dict
@@ -155,10 +152,7 @@ class SystemBrain(sb.Brain):
             self.epoch_start, self.train_loss = time.monotonic() - self.history.seconds_before, None
 
     def fit_batch(self, batch: Batch) -> Tensor:
-        """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
-
-        Returns: the batch's loss, a scalar on the device.
-        """
+        """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch."""
         whole = None
         if ranks() > 1:
             whole = self.train_sampler.whole(self.step)
@@ -176,10 +170,7 @@ class SystemBrain(sb.Brain):
         return loss.detach()
 
     def backward(self, loss: Tensor):
-        """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches.
-
-        Raises: ToolkitError if the loss has no gradient.
-        """
+        """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches."""
         if not loss.requires_grad:
             plugins = join(str(vars(each).get(ORIGIN, repr(name))) for name, each in self.objective.losses.items())
             why = "a loss may not detach its inputs or compute outside torch, and not all parts may be frozen"
@@ -211,7 +202,7 @@ class SystemBrain(sb.Brain):
         self.unread_steps.append(taken)
 
     def update_average(self, loss: Tensor | None, avg_loss: float | None) -> float | None:
-        """The mean of the losses read so far in this epoch, or None; `loss` is read later, with others."""
+        """The mean of the losses read so far in this epoch; `loss` is read later, with others."""
         if loss is None:  # in an evaluation
             return avg_loss
         self.unread_losses.append(loss)
@@ -220,10 +211,7 @@ class SystemBrain(sb.Brain):
         return self.avg_train_loss
 
     def read_log(self):
-        """Wait for the device, then count the losses and skipped steps that it holds.
-
-        Raises: ToolkitError if too many steps in a row were skipped.
-        """
+        """Wait for the device, then count its losses and skipped steps; ToolkitError if too many follow each other."""
         losses, taken = self.unread_losses, self.unread_steps
         self.unread_losses, self.unread_steps = [], []
         means = (summed(torch.stack(losses).double()) / ranks()).tolist() if losses else []  # over the ranks
@@ -269,7 +257,7 @@ class SystemBrain(sb.Brain):
             self.outputs = UtteranceOutputs(self.targets, embeddings)
 
     def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> None:
-        """Collect the log-probabilities of every head, and the embeddings in the test stage."""
+        """Add a batch to the outputs."""
         on_device = batch.to(self.device)
         with self.evaluation_ctx:
             output = self.tested(on_device.inputs, on_device.covariates)

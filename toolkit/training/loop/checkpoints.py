@@ -34,10 +34,7 @@ def save_state(instance, path) -> None:
 
 
 def load_state(instance, path) -> None:
-    """Load what `save_state` saved; never unpickles code, whatever the environment says.
-
-    Raises: CheckpointError if the file holds no state of such an object.
-    """
+    """Load what `save_state` saved, else a CheckpointError; never unpickles code, whatever the environment says."""
     try:
         instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and optimizers raise many kinds
@@ -77,10 +74,7 @@ class Checkpoints:
         self.parts[name] = part
 
     def save(self, meta: Mapping[str, Any]) -> Path:
-        """Save all parts, or none of them.
-
-        Raises: CheckpointError if the disk is full or cannot be written; earlier checkpoints stay as they were.
-        """
+        """Save all parts, or none: with a CheckpointError if the disk is full. Earlier ones then stay as they were."""
         return from_first(lambda: self._save(meta))
 
     def load(self, folder: Path) -> None:
@@ -94,10 +88,7 @@ class Checkpoints:
         return from_first(lambda: next(iter(self.intact()), None))
 
     def best(self, key: str, epoch: int) -> Path:
-        """The checkpoint whose meta has the best epoch under `key`.
-
-        Raises: CheckpointError if it is missing or damaged; another epoch's is never used instead.
-        """
+        """The checkpoint whose meta has this epoch under `key`, else a CheckpointError: another's is never used."""
         found = from_first(lambda: next((path for path, meta in self.intact().items() if meta.get(key) == epoch), None))
         if found is None:
             what = f"No intact checkpoint of the best epoch, {epoch}, is left in {self.folder}"

@@ -44,9 +44,7 @@ class History:
     def selection(self, rule: str) -> Selection:
         """The first epoch with the best score by `rule` before `patience` epochs have passed without a better one.
 
-        Epochs after that do not count: a training may go on for another rule. Without patience nothing stops.
-
-        Args: rule: "valid" or "test".
+        Epochs after that do not count: a training may go on for another rule, "valid" or "test".
         """
         best, best_score, patience = self.first - 1, float("-inf"), self.training.patience
         for epoch, row in enumerate(self.rows, start=self.first):

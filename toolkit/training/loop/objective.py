@@ -49,8 +49,7 @@ class Objective(nn.Module):
 
         For mixed rows, a loss is computed with the rows' own targets and with their partners', and the two are added
         by their shares. Partners are a permutation, so that both have one denominator: class weights stay right.
-
-        Args: whole: the targets of all ranks' rows, if several ranks train together.
+        `whole` holds the targets of all ranks' rows, if several ranks train together.
         """
         values = {}
         for name, term in self.terms.items():
@@ -118,10 +117,7 @@ def refuse_untrained(recipe: Recipe, system: System) -> None:
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
-    """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class.
-
-    Raises: RecipeError if a loss is attached to something that is missing.
-    """
+    """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class."""
     terms: dict[str, Term] = {}
     for name, spec in recipe.model.losses.items():
         attached = tuple(recipe.model.heads) if spec.on == EVERY_HEAD else spec.on

@@ -28,11 +28,10 @@ Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: (factor of the lea
 
 
 def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dict[str, Optimizer]:
-    """One optimizer for each kind that the recipe names, with the groups of the parts that `parameter_groups` found.
+    """One optimizer for each kind that the recipe names, under "optimizer-adamw" and so on.
 
     Optimizers are fused if possible: they pass over parameters and state once, and the device can skip a step.
-
-    Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
+    `base_lr` of a group is its rate before the schedule.
     """
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, groups in parts.items():
@@ -67,8 +66,6 @@ def parameter_groups(system: System, objective: Objective, training: TrainingSpe
     """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses.
 
     With a `layer_decay` a level's rate falls from its top layer down; parameters outside all layers have the top's.
-
-    Raises: RecipeError if a part with a `layer_decay` has no layers.
     """
     parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
     parts |= {"heads": system.heads, "losses": objective}
