@@ -23,7 +23,7 @@ class TrainStep(nn.Module):
         self.system, self.objective = system, objective
 
     def forward(self, batch: Batch, targets: Targets, whole: Targets | None = None) -> Tensor:
-        """The loss, a scalar, of a batch on the device, and targets on the CPU; `whole` has those of all ranks' rows."""
+        """The loss, a scalar, of a batch on the device, and targets on the CPU; `whole`: those of all ranks' rows."""
         return self.objective(self.system(batch.inputs, batch.covariates, batch.mix), targets, whole, batch.mix)
 
 
