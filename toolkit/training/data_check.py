@@ -1,22 +1,17 @@
 """The checks of `toolkit check-data`: everything in a recipe and its corpus that would stop a training."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from toolkit.corpus.checks import CheckReport, check_corpus
 from toolkit.corpus.folds import Fold, fold_table
 from toolkit.corpus.utterance import Problem
-from toolkit.errors import AudioError, ProtocolError, ToolkitError
+from toolkit.errors import AudioError, CorpusError, ProtocolError, ToolkitError
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.plugin import ORIGIN, plugin_failures
 from toolkit.plugins.registry import find_part
 from toolkit.training.preparation import Preparation, Source, prepare, prepare_folds
-
-if TYPE_CHECKING:
-    from toolkit.model.system import System
-    from toolkit.training.loop.objective import Objective
 
 
 def check_source(source: Source) -> CheckReport:
@@ -61,42 +56,36 @@ def check_source(source: Source) -> CheckReport:
 
 
 def _rehearse(preparation: Preparation) -> list[Problem]:
-    """Build what a training builds, and run it once; returns warnings about the bundle that it starts from."""
+    """Build what a training builds, and run it on two segments; returns warnings about the bundle that it starts from.
+
+    An error of a plugin is a FailedPlugin.
+    """
+    import torch
+
+    from toolkit.data.loaders import in_order
     from toolkit.training.init_from import seen_before
     from toolkit.training.loop.objective import build_objective
     from toolkit.training.loop.optimizers import parameter_groups
     from toolkit.training.run import Run
     from toolkit.training.run_data import RunData
 
-    run, fold = Run(preparation), preparation.fold
+    run = Run(preparation)
     counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
     objective = build_objective(run.recipe, run.system, counts)
     parameter_groups(run.system, objective, run.training)
-    if run.training.batch_seconds is not None:
-        with suppress(AudioError):  # the check of every file reports it
-            data = RunData(preparation, fixed_samples=run.system.fixed_samples)
-            data.training_batches()
-            data.loader(data.evaluation)
-    few = replace(preparation, fold=replace(fold, train=fold.train[:2]), evaluated=())
-    _run_once(run.system, objective, few)
     stamps = seen_before(run.seen, preparation.part("test"))
-    return [Problem("init-from", "warning", f"fold {fold.name!r}: {stamp}", fold.name) for stamp in stamps]
-
-
-def _run_once(system: "System", objective: "Objective", few: Preparation) -> None:
-    """Run a system and its losses on two training segments; an error of a plugin is a FailedPlugin."""
-    import torch
-
-    from toolkit.data.loaders import in_order
-    from toolkit.training.run_data import RunData
-
+    fold, system = preparation.fold.name, run.system.eval()
+    warnings = [Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold) for stamp in stamps]
     try:
-        segments = RunData(few, fixed_samples=system.fixed_samples).train
-        batch = next(iter(in_order(segments, sampler=range(min(2, len(segments))))))
-    except ToolkitError:  # the checks of the corpus report it
-        return
+        data = RunData(preparation, fixed_samples=system.fixed_samples)
+        data.training_batches()
+        data.loader(data.evaluation)
+        batch = next(iter(in_order(data.train, sampler=range(min(2, len(data.train))))))
+    except (AudioError, CorpusError):  # the check of every file reports it
+        return warnings
     with torch.no_grad(), plugin_failures():
-        features = system.eval().features(batch.wave)
+        features = system.features(batch.wave)
         parts = (*system.levels.values(), system.fusion, *system.heads.values())
         if not any(part.fits and ORIGIN in vars(part) for part in parts):  # others' plugins may need their `fit` first
             objective(system(features, batch.covariates), batch.targets)
+    return warnings
