@@ -203,10 +203,7 @@ class Run:
         self.system.set_frozen(True)
         settings, rule, path = self.training.probe_settings, stopping_rules(self.protocol)[0], self.folder.path / PROBE
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
-        with (
-            EpochLog(self.folder, self.recipe, self.say, PROBE) as log,
-            closing(self._feature_cache(data)) as cache,
-        ):
+        with EpochLog(self.folder, self.recipe, self.say, PROBE) as log, closing(self._feature_cache(data)) as cache:
             brain = self._brain(settings, data, objective, path, [rule], log)
             self._fit(brain, data, cache, path.with_suffix(".json"), nothing)
             brain.on_evaluate_start(max_key=f"best_{rule}")

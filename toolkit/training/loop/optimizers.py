@@ -158,9 +158,8 @@ def check_optimizers(training: TrainingSpec) -> None:
     for settings in (training.optimizer, *map(training.group_settings, training.groups)):
         parameter = nn.Parameter(torch.zeros(1))
         parameter.grad = torch.zeros(1)
-        options = _options(settings)
         with _refused("optimizer", settings):
-            OPTIMIZERS[settings.name]([parameter], **options).step()
+            OPTIMIZERS[settings.name]([parameter], **_options(settings)).step()
     with _refused("schedule", training.schedule):
         Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
 
