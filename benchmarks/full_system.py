@@ -29,7 +29,7 @@ from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import AtomicCheckpointer
+from toolkit.training.loop.checkpoints import Checkpoints
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run_data import RunData
@@ -151,12 +151,11 @@ class Ours:
             training=training,
             sampler=self.data.training_batches(),
             rules=stopping_rules("session-out"),
-            checkpointer=AtomicCheckpointer(folder),
+            checkpoints=Checkpoints(folder),
             seed=1,
             targets={},
             metrics=lambda scores: {},
             on_epoch=lambda history: None,
-            on_resume=lambda epochs, steps: None,
         )
         self.loader = self.data.loader(self.data.train, self.brain.train_sampler, cache=self.cache)
 

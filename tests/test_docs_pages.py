@@ -33,7 +33,7 @@ from toolkit.recipe.schema import AugmentationSpec, CovariateSpec
 from toolkit.recipe.training import GroupSpec
 from toolkit.recipe.yaml_files import read_yaml
 from toolkit.testing import assert_contract
-from toolkit.training import identity, preparation
+from toolkit.training import preparation, run_folder
 from toolkit.training.loop.optimizers import OPTIMIZERS, SCHEDULE_GIVEN, SCHEDULES
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
@@ -153,7 +153,7 @@ def test_a_runs_folder_holds_what_the_page_says(tmp_path):
     assert ", ".join(f"`{column}`" for column in header).replace("`epoch`", "`epoch` (from 1)") in text
     header = next(csv.reader((folder / "predictions.csv").read_text().splitlines()))
     assert ", ".join(f"`{column}`" for column in header[:6]) in text and header[6].startswith("p_")
-    for keys in identity.IRRELEVANT.values():
+    for keys in run_folder.IRRELEVANT.values():
         assert all(f"`{key}`" in text for key in keys)
     with np.load(folder / "embeddings.npz") as arrays:
         assert set(arrays) == {"id", "reference", "fused", "mfcc"}

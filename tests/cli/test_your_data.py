@@ -292,18 +292,6 @@ def test_a_table_may_have_any_name(name, recordings):
     assert load_recipe(f"{name}.yaml").name == name
 
 
-def test_a_table_beside_the_recipe_is_named_where_the_working_directory_has_none(recordings, tmp_path):
-    recipe = recordings.with_name("mine.yaml")
-    recipe.write_text("extends: speech/functionals\ncorpus: {plugin: manifest, args: {path: manifest.csv}}\n")
-    done = run("check-data", "recordings/mine.yaml")
-    assert done.exit_code == 2 and f"No manifest at {tmp_path / 'manifest.csv'}; " in done.stderr
-    assert done.stderr.endswith("One lies beside the recipe: give --manifest recordings/manifest.csv.\n")
-    assert run("check-data", "recordings/mine.yaml", "--manifest", "recordings/manifest.csv").exit_code == 0
-    recordings.rename(tmp_path / "other.csv")
-    done = run("check-data", "recordings/mine.yaml")
-    assert done.exit_code == 2 and "beside the recipe" not in done.stderr
-
-
 def test_what_cannot_be_split_by_speaker_is_refused(recordings):
     text = recordings.read_text().replace(",3F,F", ",2F,F").replace(",3M,M", ",2F,F").replace(",2M,M", ",2F,F")
     recordings.write_text(re.sub(",S[123]", ",", text).replace(",1M,M", ",1F,F"))

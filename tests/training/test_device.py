@@ -10,9 +10,9 @@ from small_system import write_recipe
 
 from toolkit.errors import RecipeError, ToolkitError
 from toolkit.hardware import device_name
-from toolkit.training.device import choose_device
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
+from toolkit.training.run_data import choose_device
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_bf16_trains_and_evaluates_on_the_cpu(recipe):
 
 
 def test_processes_that_train_together_have_a_gpu_each(recipe, monkeypatch):
-    monkeypatch.setattr("toolkit.training.device.ranks", lambda: 2)
+    monkeypatch.setattr("toolkit.training.run_data.ranks", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device(load_source(recipe, ["--training.device=cuda"]).recipe) == "cuda:1"

@@ -68,7 +68,7 @@ def test_a_resumed_run_goes_on_in_the_same_tracked_runs(trackers, tmp_path, monk
         if "epoch   3" in line:
             raise KeyboardInterrupt
 
-    run.say = interrupt
+    run.say = run.log.say = interrupt
     with pytest.raises(KeyboardInterrupt):
         run.train()
     assert [t.runs["id0"].ended for t in trackers] == [["KILLED"], [1]]
@@ -92,11 +92,9 @@ def test_a_tracker_that_fails_is_named_once_and_the_training_goes_on(call, track
 
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    run = make(tmp_path, "--training.loggers=[wandb]")
     expected = r"loggers: wandb is not installed: pip install 'audio-classification-toolkit\[wandb\]', or leave it out"
     with pytest.raises(RecipeError, match=expected):
-        run.train()
-    assert not (run.folder.path / "checkpoints").exists()
+        make(tmp_path, "--training.loggers=[wandb]")
     with pytest.raises(RecipeError, match=r"training.loggers.*'mlfow'.*Did you mean 'mlflow'"):
         make(tmp_path, "--training.loggers=[mlfow]")
 

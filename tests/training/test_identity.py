@@ -9,7 +9,7 @@ from throwaway import good, install
 
 from toolkit.corpus import Utterance
 from toolkit.plugins.versions import code_version
-from toolkit.training.identity import manifest_rows, run_hash
+from toolkit.training.run_folder import manifest_rows, run_hash
 
 RECIPE = {
     "name": "a",

@@ -16,7 +16,7 @@ OVERRIDES = ["--training.checkpoint_steps=2", "--training.accumulate=2", "--trai
 
 def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None, workers: int, threads: int) -> None:
     """Train; with `kill_at`, die of SIGKILL at the nth call of a function."""
-    from toolkit.training import results
+    from toolkit.training import predictions
     from toolkit.training.loop import brain, checkpoints
     from toolkit.training.preparation import load_source, prepare
     from toolkit.training.run import Run
@@ -28,7 +28,7 @@ def run_in_child(recipe: Path, output: Path, kill_at: tuple[str, int] | None, wo
         "evaluation": (brain.SystemBrain, "evaluate_batch"),
         "save": (checkpoints, "save_state"),
         "flush": (checkpoints, "flush"),
-        "results": (results, "library_versions"),  # after the other files
+        "results": (predictions, "library_versions"),  # after the other files
     }
     if kill_at is not None:
         owner, name = points[kill_at[0]]

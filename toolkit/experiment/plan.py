@@ -21,9 +21,9 @@ from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import ProtocolSpec, Recipe
-from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.init_from import Origin
 from toolkit.training.preparation import Preparation, Source, prepare_folds, refuse_missing_labels
+from toolkit.training.run_folder import manifest_rows, run_hash
 
 PLAN = "experiment.json"
 TRIALS = "trials"  # only in the folder of a search

@@ -28,9 +28,8 @@ from toolkit.recipe.locations import COMMAND_LINE, Location
 from toolkit.recipe.reading import annotation_at
 from toolkit.recipe.yaml_files import read_yaml
 from toolkit.terminal import say
-from toolkit.training.identity import run_hash
 from toolkit.training.preparation import Source
-from toolkit.training.run_folder import RESULTS, RunFolder, read_results, validation_score
+from toolkit.training.run_folder import RESULTS, RunFolder, read_results, run_hash, validation_score
 
 if TYPE_CHECKING:
     from toolkit.training.loop.history import History

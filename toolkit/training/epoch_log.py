@@ -64,7 +64,7 @@ class EpochLog(AbstractContextManager):
             path = self.folder.path / TRACKED
             tracked = json.loads(path.read_text()) if os.path.isfile(path) else {}
             self._open[name] = TRACKERS[name](self, tracked.get(name), epoch)
-            if (run_id := self._open[name].run_id) != tracked.get(name):
+            if run_id := self._open[name].run_id:
                 self.folder.write_json(TRACKED, tracked | {name: run_id})
         self._open[name].log(values, epoch)
 

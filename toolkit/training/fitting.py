@@ -15,7 +15,7 @@ from toolkit.data.batches import Draw
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.loaders import in_order
 from toolkit.data.segments import Batch, SegmentSet
-from toolkit.errors import RecipeError
+from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
 from toolkit.plugins.plugin import ORIGIN, blame
 from toolkit.recipe.schema import Recipe
@@ -29,10 +29,9 @@ def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: Se
     some = range(0, len(segments), -(-len(segments) // MOST_FITTED))
     for step in augmentations.fitted:
         level = step.levels[0]
+        batches = in_order(segments, cache, levels=[level], sampler=some)
         try:
-            step.augmentation.fit(
-                batch.features[level] for batch in in_order(segments, cache, levels=[level], sampler=some)
-            )
+            step.augmentation.fit(batch.features[level] for batch in batches)
         except RecipeError as error:
             where = recipe.augmentations[step.name].where.child("on")
             raise RecipeError(f"{where}: level {level!r}: {error}; `on` chooses the levels.") from error
@@ -52,9 +51,6 @@ def fit_parts(
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
     a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
-
-    Raises: FailedPlugin if what another distribution's part learns is not in its state, which checkpoints and bundles
-        keep.
     """
     start = time.monotonic()
     names = [u.speaker or u.id for u in segments.utterances]
@@ -70,7 +66,11 @@ def fit_parts(
         return (batch.to(cache.device) for batch in loaded)
 
     system.eval()
-    unfitted = _copies(system)
+    unfitted = {}  # copies of other distributions' parts that are fitted
+    for name, part in system.named_modules():
+        if ORIGIN in vars(part) and part.fits:
+            with suppress(Exception):  # an attribute that cannot be copied may be anything
+                unfitted[name] = deepcopy(part)
     for name, level in system.levels.items():
         if level.fits and recipe.training.init_from is None:
             level.fit(batch.features[name] for batch in batches(f"scaling level {name}: batch", [name]))
@@ -94,37 +94,20 @@ def fit_parts(
     return time.monotonic() - start
 
 
-def _copies(system: System) -> dict[str, nn.Module]:
-    """Name -> copy of the parts of other distributions that will be fitted, as far as they can be copied."""
-    copies = {}
-    for name, part in system.named_modules():
-        if ORIGIN in vars(part) and part.fits:
-            with suppress(Exception):  # an attribute may be anything
-                copies[name] = deepcopy(part)
-    return copies
-
-
 def _require_state(system: System, name: str, copy: nn.Module, batch: Batch) -> None:
     """Raise FailedPlugin unless a fitted part's state makes the copy, which was not fitted, compute the same."""
-
-    def outputs() -> Tensor:
+    part, found = system.get_submodule(name), []
+    try:
+        copy.load_state_dict(part.state_dict())
+    except RuntimeError as error:
+        names = one_line(error).partition(": ")[2]
+        blame(
+            part, f"`fit` changed names or shapes of the state: register it in the constructor as it will be. {names}"
+        )
+    for each in (part, copy):
+        system.set_submodule(name, each)
         made = system(batch.features, batch.covariates)
-        return torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1)
-
-    part = system.get_submodule(name)
-    before, after = ({key: getattr(v, "shape", None) for key, v in of.state_dict().items()} for of in (copy, part))
-    for key in before | after:
-        if before.get(key) != after.get(key):
-            did = "added {!r} to" if key not in before else "reshaped {!r} in" if key in after else "removed {!r} from"
-            blame(part, f"`fit` {did.format(key)} the state: register it in the constructor as it will be.")
-    expected, again = outputs(), outputs()
-    copy.load_state_dict(part.state_dict())
-    system.set_submodule(name, copy)
-    found = outputs()
+        found.append(torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1))
     system.set_submodule(name, part)
-    if _alike(again, expected) and not _alike(found, expected):
+    if not torch.allclose(*found, rtol=1e-4, atol=1e-6, equal_nan=True):
         blame(part, "what `fit` learned is not in the state, and a bundle would lose it: keep it in buffers.")
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)

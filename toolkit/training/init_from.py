@@ -1,6 +1,6 @@
 """Starts a training from a bundle (`training.init_from`): its levels, its fusion, and heads with the same classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ class Origin:
 
     @classmethod
     def read(cls, path: Path) -> "Origin":
-        """Read the origin from a bundle. Raises: BundleError if the bundle is missing or damaged."""
+        """Raises: BundleError if the bundle is missing or damaged."""
         try:
             config = parse_json(read_file(path, CONFIG), strict=True)
             sha256 = config["files"][WEIGHTS]["sha256"]
@@ -55,10 +55,7 @@ class Origin:
 
 
 def build_to_train(recipe: Recipe, targets: Mapping[str, Target]) -> "System":
-    """As `build_system`; a checkpoint that cannot be had is not needed for a level whose weights a bundle holds.
-
-    Raises: BundleError if the bundle cannot be had, either.
-    """
+    """As `build_system`; a checkpoint that cannot be had is not needed for a level whose weights a bundle holds."""
     from toolkit.model.allowance import Allowance
     from toolkit.model.system import build_system
 
@@ -70,8 +67,7 @@ def build_to_train(recipe: Recipe, targets: Mapping[str, Target]) -> "System":
         origin = Origin.read(local_bundle(recipe.training.init_from))
         with Allowance(draw=False):
             levels = {name: _standalone(name, level, origin) for name, level in recipe.model.levels.items()}
-        alone = replace(recipe, model=replace(recipe.model, levels=levels))
-        return build_system(alone, targets)
+        return build_system(replace(recipe, model=replace(recipe.model, levels=levels)), targets)
 
 
 def _standalone(name: str, level: PartSpec, origin: Origin) -> PartSpec:
@@ -89,17 +85,20 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
 
     Levels, fusion and given covariates must fit. A head or a predicted covariate is taken if it fits and has the same
     classes; a head that is fitted in closed form is never taken.
-
-    Raises: BundleError if the bundle is missing or damaged; RecipeError if something does not fit, or nothing can
-        be taken.
     """
     origin = Origin.read(path)
-    _refuse_other_inputs(path, origin, recipe, targets)
+    given = any(spec.source != "predicted" for spec in recipe.model.covariates.values())  # others may start afresh
+    there = _inputs(origin, origin.classes if given else None)
+    here = _inputs(recipe, {name: [*target.classes] for name, target in targets.items()} if given else None)
+    if there != here:
+        raise RecipeError(f"training.init_from: {path.name} has {there}, the recipe has {here}.")
     theirs = _read_weights(path, origin)
     state, called_here = system.state_dict(), system.merged_names()  # adapters beside a bundle's weights start afresh
     ours = {name: state[here] for name, here in called_here.items()}
     there, here = ({name: list(weight.shape) for name, weight in state.items()} for state in (theirs, ours))
-    parts = _by_part(here | there)
+    parts: dict[str, list[str]] = {}  # "levels.mfcc", "fusion", "heads.emotion" -> names of weights
+    for name in here | there:
+        parts.setdefault("fusion" if name.startswith("fusion.") else ".".join(name.split(".")[:2]), []).append(name)
     closed_form = [f"heads.{name}" for name, head in system.heads.items() if head.fits]
     fresh = []
     for part, names in parts.items():
@@ -129,28 +128,15 @@ def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
     return [AUDIO_SEEN] if audio else [SPEAKERS_SEEN] if speakers else []
 
 
-def _refuse_other_inputs(path: Path, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> None:
-    """Raise RecipeError if the recipe has other levels, or other given covariates, than the bundle."""
-    inputs = {"levels": (_levels(origin), _levels(recipe))}
-    if any(spec.source != "predicted" for spec in recipe.model.covariates.values()):  # which may start from scratch
-        classes = {name: [*target.classes] for name, target in targets.items()}
-        inputs["covariates"] = _covariates(origin, origin.classes), _covariates(recipe, classes)
-    for what, (there, here) in inputs.items():
-        if there != here:
-            raise RecipeError(f"training.init_from: the {what} of {path.name} are {there}, the recipe's {here}.")
-
-
-def _levels(of: Composition) -> str:
+def _inputs(of: Composition, classes: Mapping[str, Sequence[str]] | None) -> str:
+    """What a system reads, in words: its levels, and unless `classes` is None its covariates with their values."""
     plugins = (f"{name} ({find_part('extractor', level).full_name})" for name, level in of.model.levels.items())
-    return f"{join(plugins)} at {of.audio.sample_rate} Hz"
-
-
-def _covariates(of: Composition, classes: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{name} {classes.get(name)}" for name in of.model.covariates) or "none"
+    found = f"levels {join(plugins)} at {of.audio.sample_rate} Hz"
+    covariates = [f"{name} {classes.get(name)}" for name in of.model.covariates] if classes is not None else []
+    return f"{found} and covariates {', '.join(covariates)}" if covariates else found
 
 
 def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
-    """Name -> tensor. Raises: BundleError if the bundle's weights are damaged, or not those that were exported."""
     from toolkit.model.weights import WeightsFile, refuse_not_finite
 
     with open_file(path, WEIGHTS) as (file, size):
@@ -160,15 +146,6 @@ def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
     if weights.digest.hexdigest() != origin.sha256:
         raise BundleError(f"{path}: {WEIGHTS} is not the file that was exported: get the bundle again.")
     return state
-
-
-def _by_part(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names of weights by the part that they belong to: "levels.mfcc", "fusion", "heads.emotion"."""
-    parts: dict[str, list[str]] = {}
-    for name in names:
-        part = "fusion" if name.startswith("fusion.") else ".".join(name.split(".")[:2])
-        parts.setdefault(part, []).append(name)
-    return parts
 
 
 def _has_same_classes(part: str, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> bool:

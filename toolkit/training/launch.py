@@ -1,6 +1,7 @@
 """Joins the processes that `torchrun` started. Imports no torch in any other process."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,22 +34,20 @@ def together() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         raise GroupError(f"The other processes of this training cannot be reached: {one_line(error)}.") from error
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    failures = f"toolkit/failures/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     try:
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
         yield
         distributed.destroy_process_group()
     except (ToolkitError, RuntimeError) as error:
-        named = any(word in str(error) for word in ("gloo", "NCCL", "Gloo"))
-        gone = isinstance(error, distributed.DistError) or (named and isinstance(error, RuntimeError))
-        if not gone and not isinstance(error, ToolkitError):
+        ours = isinstance(error, ToolkitError)
+        if not ours and not isinstance(error, distributed.DistError) and not re.search("gloo|NCCL|Gloo", str(error)):
             raise
         first = False
         with suppress(RuntimeError):  # the rank that kept the store may be gone
-            first = store.add(failures, 1) == 1
+            first = store.add(f"toolkit/failures/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
         if not first:
             sys.exit(FAILED)
-        if not gone:
+        if ours:
             raise
         problem = f"Another process of this training is gone ({one_line(error)})"
         raise GroupError(f"{problem}: run the command again, which goes on from the last checkpoint.") from error

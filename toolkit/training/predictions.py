@@ -1,4 +1,4 @@
-"""Reads a run's predictions: its answers, and the confidence that its validation part gives; no torch."""
+"""A run's predictions and results, written and read; the confidence that its validation part gives."""
 
 import csv
 import io
@@ -7,17 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolkit.audio.reading import stretch
 from toolkit.corpus.folds import SPEAKER_DEPENDENT_STAMP
+from toolkit.corpus.protocols import selects_on
+from toolkit.corpus.targets import LABEL
 from toolkit.errors import ExperimentError, one_line
 from toolkit.files import from_cell, read_text
+from toolkit.plugins.versions import library_versions
 from toolkit.statistics.abstention import UNFITTED, Confidence
 from toolkit.statistics.calibration import checked_probabilities
 from toolkit.statistics.metrics import confusion_matrix
-from toolkit.training.run_folder import PREDICTIONS, RESULTS, VALIDATION, read_results
+from toolkit.training.preparation import Preparation
+from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, VALIDATION, RunFolder, read_results
+
+if TYPE_CHECKING:
+    from toolkit.training.loop.brain import SystemBrain
 
 REMEDY = "delete the run and train it again"
 
@@ -41,24 +49,18 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
         return [{key: from_cell(text or "") for key, text in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise ExperimentError(f"{path} cannot be read ({reason}): {REMEDY}.") from None
+        raise ExperimentError(f"{path} cannot be read ({one_line(error)}): {REMEDY}.") from None
 
 
 def read_answers(
     folder: Path, labels: Sequence[str], file: str = PREDICTIONS, confusion: list | None = None
 ) -> Answers:
-    """Read the predictions of a run that predicts these labels.
+    """A run's predictions of these labels; ExperimentError if the file is damaged or has not this confusion.
 
-    Args: confusion: that of results.json; older ones have none for the validation part.
-    Raises: ExperimentError if the file is damaged, or has another confusion.
+    Older runs have no confusion of the validation part in results.json.
     """
     rows = read_csv(folder / file)
     try:
-        if not rows:
-            raise ValueError("no rows")
-        if odd := {row[name] for row in rows for name in ("reference", "predicted")} - set(labels):
-            raise ValueError(f"{min(odd)!r} is not one of its labels")
         answers = Answers(
             *(np.array([row.get(name) or "" for row in rows]) for name in ("id", "speaker", "gender")),
             np.array([float(row.get("seconds") or "nan") for row in rows]),
@@ -66,11 +68,12 @@ def read_answers(
             np.array([[float(row[f"p_{label}"]) for label in labels] for row in rows]),
         )
         checked_probabilities(answers.probabilities, answers.reference, labels)
+        found = confusion_matrix(answers.reference, answers.predicted, labels=labels).tolist()
         if len({*answers.id.tolist()}) < len(rows):
             raise ValueError("an id occurs twice")
     except (KeyError, ValueError, TypeError) as error:
         raise ExperimentError(f"{folder}: {file} is damaged ({error}): {REMEDY}.") from None
-    if confusion not in (None, confusion_matrix(answers.reference, answers.predicted, labels=labels).tolist()):
+    if confusion not in (None, found):
         raise ExperimentError(f"{folder}: {file} and {RESULTS} belong to different runs: {REMEDY}.")
     return answers
 
@@ -87,11 +90,7 @@ def read_confidence(folder: Path, labels: Sequence[str], results: Mapping[str, A
 
 
 def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
-    """The columns of a run's predictions.csv, numbers as floats: name -> [utterances].
-
-    Args: run: its folder, or its results.json.
-    Raises: ToolkitError if the run is not finished, or one of its files is damaged.
-    """
+    """The columns of a run's predictions.csv, as `toolkit.read_predictions`; `run`: its folder, or its results.json."""
     folder = Path(run).parent if Path(run).name == RESULTS else Path(run)
     results = read_results(folder / RESULTS, trials=True) if os.path.isfile(folder / RESULTS) else {}
     if (labels := results.get("labels")) is None:
@@ -99,3 +98,80 @@ def predictions_of(run: str | PathLike) -> dict[str, np.ndarray]:
     columns = dict(vars(read_answers(folder, labels, confusion=results["confusion"])))
     probabilities = columns.pop("probabilities")
     return columns | {f"p_{label}": probabilities[:, index] for index, label in enumerate(labels)}
+
+
+def write_predictions(folder: RunFolder, preparation: Preparation, part: str, brain: "SystemBrain") -> dict[str, Any]:
+    """Write the predictions of `brain.evaluate` on a part, "valid" or "test", by utterance; returns their metrics."""
+    recipe, utterances = preparation.source.recipe, preparation.part(part)
+    target, rate = preparation.targets[LABEL], recipe.audio.sample_rate
+    probabilities = target.probabilities(brain.outputs.scores[recipe.predict_from])  # [utterances, classes]
+    answers = target.answers(probabilities)
+    rows = []
+    for u, answer, row in zip(utterances, answers, probabilities, strict=True):
+        seconds = stretch(u.path, start_s=u.start, end_s=u.end).samples(rate) / rate
+        facts = {"id": u.id, "speaker": u.speaker or "", "gender": u.gender or "", "seconds": f"{seconds:.3f}"}
+        facts |= {"reference": u.label, "predicted": answer}
+        rows.append(facts | {f"p_{label}": repr(p) for label, p in target.named(row).items()})
+    folder.write_rows(PREDICTIONS if part == "test" else VALIDATION, rows)
+    return target.summary([u.label for u in utterances], answers)
+
+
+def _write_embeddings(folder: RunFolder, preparation: Preparation, brain: "SystemBrain") -> dict[str, dict[str, float]]:
+    """Write the embeddings of `brain.evaluate` on the test part; returns the metrics of each head for the label."""
+    scores, embeddings = brain.outputs.scores, brain.outputs.embeddings
+    test, target = preparation.part("test"), preparation.targets[LABEL]
+    reference = [utterance.label for utterance in test]
+    arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
+    arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}
+    arrays |= {"note": np.array(folder.stamp)} if folder.stamp else {}
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    folder.write(EMBEDDINGS, archive.getvalue())
+    heads = preparation.source.recipe.model.heads.items()
+    return {n: target.metrics(reference, target.answers(scores[n])) for n, spec in heads if spec.target == LABEL}
+
+
+def write_results(
+    folder: RunFolder, preparation: Preparation, brain: "SystemBrain", metrics: dict[str, Any], versions: dict[str, str]
+) -> None:
+    """Write the test part's embeddings, then results.json; `metrics`: part -> what `write_predictions` returned."""
+    import torch
+
+    from toolkit.distributed import ranks
+    from toolkit.hardware import device_name
+
+    tested = {**metrics["test"], "heads": _write_embeddings(folder, preparation, brain)} if "test" in metrics else {}
+    recipe, history = preparation.source.recipe, brain.history
+    chosen = history.rows[history.selection(selects_on(preparation.fold.protocol)).epoch - history.first]
+    folder.write_json(
+        RESULTS,
+        {
+            "system": recipe.name,
+            "corpus": recipe.corpus.plugin,
+            "protocol": preparation.fold.protocol,
+            "fold": preparation.fold.name,
+            "split": preparation.fold.digest,
+            "seed": recipe.seed,
+            "tested": "test" in metrics,
+            **tested,
+            **{name: value for name, value in chosen.items() if name.startswith("valid_")},
+            # tells the validation.csv of this run from others
+            **({"valid_confusion": metrics["valid"]["confusion"]} if "valid" in metrics else {}),
+            "epoch": chosen["epoch"],
+            "epochs": len(history.rows),
+            "probe": history.probe,
+            "average": recipe.training.average.name,
+            "skipped_steps": history.skipped_steps,
+            "synthetic": preparation.source.corpus.synthetic,
+            "pretrained": brain.system.pretrained,
+            "stamps": list(folder.stamps),
+            "parameters": sum(p.numel() for p in brain.system.parameters()),
+            "device": str(brain.device),
+            "hardware": device_name(brain.device),
+            "threads": torch.get_num_threads(),
+            "ranks": ranks(),
+            "precision": recipe.training.precision,
+            "versions": library_versions() | versions,
+            "seconds": history.seconds,
+        },
+    )

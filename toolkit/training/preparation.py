@@ -19,8 +19,7 @@ from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.checks import UNWRITABLE
 from toolkit.recipe.loading import find_recipe, load_recipe, override_tree
-from toolkit.recipe.references import Tagged
-from toolkit.recipe.schema import Recipe, plain_values
+from toolkit.recipe.schema import Recipe
 
 SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
 SHARED_AUDIO = "shared_audio: allow: the same audio may be in two parts of the split"
@@ -40,14 +39,7 @@ class Source:
 
     def read(self) -> list[Utterance]:
         """All utterances, with the labels of the corpus; names that are alike are joined if the recipe says so."""
-        recipe = self.recipe
-        try:
-            utterances = self.corpus.read(self.folder)
-        except CorpusError as error:
-            beside = self.path.parent / str(recipe.corpus.args.get("path"))
-            if not str(error).startswith("No manifest at") or not os.path.isfile(beside):
-                raise
-            raise CorpusError(f"{error} One lies beside the recipe: give --manifest {one_line(beside)}.") from None
+        recipe, utterances = self.recipe, self.corpus.read(self.folder)
         holds = isinstance(utterances, list) and all(isinstance(each, Utterance) for each in utterances)
         require_rule(self.corpus, "read", holds, "a list of Utterance", utterances)
         for u in utterances:
@@ -117,44 +109,36 @@ def load_source(
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
     full = load()
     kind = find_part("corpus", full.corpus).load()
-    folder = _data_folder(data_folder or full.data_folder, kind)
+    named = data_folder or full.data_folder
+    if named is not None and not os.path.exists(os.path.expanduser(named)):
+        raise CorpusError(f"The data folder {named} does not exist.")
+    named = named or kind.default_folder()
+    folder = None if named is None else Path(os.path.expanduser(named))
     lacks_data = folder is None and (kind.environment is not None or kind.synthetic)
     loaded = load(data_available=False) if lacks_data else full
     if loaded.training.has_arguments:  # only then is torch imported here
         from toolkit.training.loop.optimizers import check_optimizers
 
         check_optimizers(loaded.training)
-    corpus = build("corpus", loaded.corpus)
-    path = find_recipe(recipe, search_folder)
-    plain = loaded.as_dict()
-    changes = plain_values(_without_tags(override_tree(overrides, plain, path.parent, trust), plain))
-    return Source(loaded, corpus, folder, reduced=loaded != full, path=path, changes=changes)
+    path, plain = find_recipe(recipe, search_folder), loaded.as_dict()
+    changes = _values_of(override_tree(overrides, plain, path.parent, trust), plain)
+    return Source(loaded, build("corpus", loaded.corpus), folder, reduced=loaded != full, path=path, changes=changes)
 
 
-def _data_folder(named: str | Path | None, corpus: type[Corpus]) -> Path | None:
-    """The named folder, else the corpus's own, if it needs one. Raises: CorpusError if the named one does not exist."""
-    if named is not None and not os.path.exists(os.path.expanduser(named)):
-        raise CorpusError(f"The data folder {named} does not exist.")
-    folder = named or corpus.default_folder()
-    return None if folder is None else Path(os.path.expanduser(folder))
-
-
-def _without_tags(overrides: Any, plain: Any) -> Any:
-    """Overrides with the loaded recipe's values in place of those that have a tag, such as !ref."""
-    if isinstance(overrides, Mapping):
-        there = plain if isinstance(plain, Mapping) else {}
-        return {key: _without_tags(value, there.get(key)) for key, value in overrides.items()}
-    tagged = overrides if isinstance(overrides, list) else [overrides]
-    return plain if any(isinstance(value, Tagged) for value in tagged) else overrides
+def _values_of(overrides: Any, plain: Any) -> Any:
+    """The values that a recipe has where it is overridden."""
+    if isinstance(overrides, Mapping) and isinstance(plain, Mapping):
+        return {key: _values_of(value, plain.get(key)) for key, value in overrides.items()}
+    return plain
 
 
 def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Preparation:
     """Read the corpus (unless its utterances are given), map its labels, make the folds and choose one."""
     preparations = prepare_folds(source, utterances)
     fold = pick_fold([preparation.fold for preparation in preparations], source.recipe.fold)
-    preparation = next(p for p in preparations if p.fold is fold)
-    refuse_missing_labels(preparation)
-    return preparation
+    chosen = next(preparation for preparation in preparations if preparation.fold is fold)
+    refuse_missing_labels(chosen)
+    return chosen
 
 
 def refuse_missing_labels(preparation: Preparation) -> None:

@@ -61,7 +61,8 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
     imbalance = _imbalance(classes)
     audio = [stretch(u.path, start_s=u.start, end_s=u.end) for u in utterances]
     seconds = [each.frames / each.rate for each in audio]
-    segment_seconds = _segment_seconds(seconds)
+    longest = np.quantile(seconds, 0.95, method="inverted_cdf")  # of the utterances that are whole in one segment
+    segment_seconds = min(max(math.ceil(2 * longest) / 2, 1.0), LONGEST_S)
     inherited = source.recipe.protocol
     unset = dict.fromkeys(inherited.args) if inherited.name == chosen.name else {}
     environment = templates(Path(__file__).parent / "template")
@@ -150,12 +151,6 @@ def _unweighted_losses(losses: Mapping[str, LossSpec]) -> list[str]:
     plain = [name for name, loss in losses.items() if loss.args.get("class_weights", "none") == "none"]
     plugins = {name: find_part("loss", losses[name]).load() for name in plain}
     return [name for name, cls in plugins.items() if "class_weights" in [each.name for each in read_arguments(cls)]]
-
-
-def _segment_seconds(seconds: Sequence[float]) -> float:
-    """A segment that holds 95 % of the utterances whole: half seconds, from 1 to `LONGEST_S`."""
-    longest = np.quantile(seconds, 0.95, method="inverted_cdf")
-    return min(max(math.ceil(2 * longest) / 2, 1.0), LONGEST_S)
 
 
 def _protocol(utterances: Sequence[Utterance], speakers: Sequence[str]) -> tuple[ProtocolSpec, str]:

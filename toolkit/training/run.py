@@ -18,7 +18,7 @@ from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, share_state
-from toolkit.errors import BundleError, CheckpointError, GroupError, RecipeError, counted
+from toolkit.errors import BundleError, CheckpointError, GroupError, ToolkitError
 from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
@@ -26,19 +26,28 @@ from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import dump_yaml, load_recipe
 from toolkit.recipe.training import TrainingSpec
-from toolkit.training.device import choose_device
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
-from toolkit.training.identity import manifest_rows, run_hash
 from toolkit.training.init_from import build_to_train, seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_intact
+from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
+from toolkit.training.predictions import write_predictions, write_results
 from toolkit.training.preparation import Preparation
-from toolkit.training.results import write_predictions, write_results
-from toolkit.training.run_data import RunData
-from toolkit.training.run_folder import CHECKPOINTS, HISTORY, MANIFEST, ORIGIN, PROBE, RECIPE, RunFolder, trained_with
+from toolkit.training.run_data import RunData, choose_device
+from toolkit.training.run_folder import (
+    CHECKPOINTS,
+    HISTORY,
+    MANIFEST,
+    ORIGIN,
+    PROBE,
+    RECIPE,
+    RunFolder,
+    manifest_rows,
+    run_hash,
+    trained_with,
+)
 
 
 class Run:
@@ -66,29 +75,25 @@ class Run:
         self.augmentations = build_augmentations(self.recipe)
         self.seen = UNSEEN  # by the bundle's system that the training starts from
         self.started: str | None = None  # what was taken from the bundle, in one line
-        self.gone: BundleError | None = None  # if the bundle can no longer be read
+        self.gone = False  # whether the bundle can no longer be read, and a checkpoint suffices
         if self.training.init_from is not None:
             self._start_from_bundle()
-        refuse_untrained(self.recipe, self.system)  # before the folder is made
+        refuse_untrained(self.recipe, self.system)
         self.folder = RunFolder(self._path(), writes=rank() == 0)
+        self.log = EpochLog(self.folder, self.recipe, self.say)
 
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
 
         Args: wait: whether to wait while another process trains this run, instead of raising CheckpointError.
         Returns: the path of results.json.
-        Raises: GroupError if the ranks have different data or code, or do not share the folder.
         """
         keep_freed_blocks()
-        refuse_untrained(self.recipe, self.system)  # before the folder is made
-        if self.gone is not None:
+        if self.gone:
             self.say(f"{self.training.init_from} is gone; the run that started from it goes on: {self.folder.path}")
-        first, *others = gathered(self.folder.path.name)
-        if other := next((name for name in others if name != first), None):
-            raise GroupError(
-                f"The processes would train different runs, {first} and {other}: all machines need the same recipe, "
-                "data and code."
-            )
+        if len(names := sorted({*gathered(self.folder.path.name)})) > 1:
+            problem = f"The processes would train different runs, {' and '.join(names)}"
+            raise GroupError(f"{problem}: all machines need the same recipe, data and code.")
         finished = partial(os.path.isfile, self.folder.results)
         with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
             if from_first(finished):  # perhaps by a process that held the lock until now
@@ -104,7 +109,6 @@ class Run:
         return self.folder.results
 
     def _path(self) -> Path:
-        """The run's folder; the name changes with the weights that the levels start from."""
         fold = self.preparation.fold.name
         plain = self.recipe.as_dict() | {"fold": fold} | ({} if self.is_tested else {"tested": False})
         plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
@@ -113,35 +117,36 @@ class Run:
         return Path(self.recipe.output_folder) / name
 
     def _start_from_bundle(self) -> None:
-        """Load a bundle's weights. If it is gone but this run has begun, keep the error: checkpoints may suffice."""
+        """Load a bundle's weights; if it is gone, but this run has a checkpoint, those of the checkpoint."""
         bundle = self.training.init_from
         try:
             targets = self.preparation.targets
             self.started, self.seen = start_from(local_bundle(bundle), self.system, self.recipe, targets)
-        except BundleError as error:
-            if os.path.lexists(os.path.expanduser(bundle)) or not self._recall_bundle():
+        except BundleError:
+            self.gone = not os.path.lexists(os.path.expanduser(bundle)) and self._recall_bundle()
+            if not self.gone:
                 raise
-            self.gone = error
 
     def _recall_bundle(self) -> bool:
         """Take what an earlier start of this run kept of its bundle and its training; returns whether there is one."""
         for file in Path(self.recipe.output_folder).glob(f"*/{ORIGIN}"):
-            with suppress(CheckpointError, RecipeError, KeyError, OSError, TypeError, ValueError):  # a damaged file
+            with suppress(ToolkitError, KeyError, OSError, TypeError, ValueError):  # a damaged file
                 origin = read_json(file, CheckpointError, "delete it")
                 for name, level in self.system.levels.items():
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
                 self.seen = Seen.from_dict(origin["seen"])
                 bundle = load_recipe(file.with_name(RECIPE)).training.init_from
                 if file.parent == self._path() and bundle == self.training.init_from:
-                    load_intact(self.system, [file.parent / CHECKPOINTS, file.parent / PROBE])
-                    return True
+                    for folder in filter(os.path.isdir, (file.parent / CHECKPOINTS, file.parent / PROBE)):
+                        if last := Checkpoints(folder).last():
+                            load_state(self.system, last / "system.ckpt")  # what is frozen is the same in all
+                            return True
         return False
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
         folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
-        ended = from_first(lambda: [os.path.isfile(folder / HISTORY) for folder in folders])
-        trained = next((folder for folder, has_ended in zip(folders, ended, strict=True) if has_ended), None)
+        trained = from_first(lambda: next((folder for folder in folders if os.path.isfile(folder / HISTORY)), None))
         if trained not in (None, self.folder.path):
             self.folder.delete_weights()  # of an earlier start, which did not end
         warnings = [problem.message for problem in self.preparation.warnings]
@@ -155,18 +160,17 @@ class Run:
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
         fitted |= {n for n, level in self.system.levels.items() if level.fits or self._fits}
         augmented = set(self.augmentations.changed_levels) - fitted
-        log = EpochLog(self.folder, self.recipe, self.say)
-        with log, closing(self._feature_cache(data, augmented)) as cache:
+        with self.log, closing(self._feature_cache(data, augmented)) as cache:
             path = trained or self.folder.path
             rules = [rule for rule in stopping_rules(self.protocol) if rule in self.preparation.evaluated]
-            brain = self._brain(self.training, data, objective, path / CHECKPOINTS, rules, log)
+            brain = self._brain(self.training, data, objective, path / CHECKPOINTS, rules, self.log)
             brain.history.probe = probe
             if self.watch is not None:
-                brain.on_epoch = lambda history: (log(history), self.watch(history))
+                brain.on_epoch = lambda history: (self.log(history), self.watch(history))
             self._fit(brain, data, cache, path / HISTORY, self.augmentations)
             if trained is not None:
                 self.say(f"Trained already, only the test is left: {trained}")
-                log(brain.history)
+                self.log(brain.history)
             metrics = self._test(brain, data, cache) if self.is_tested else {}
         if not self.is_tested:
             self.folder.delete_weights()
@@ -174,8 +178,7 @@ class Run:
 
     def _test(self, brain: SystemBrain, data: RunData, cache: FeatureCache) -> dict[str, Any]:
         """Predict the test part, and the validation part if it is another, with the best epoch; part -> metrics."""
-        fold = self.preparation.fold
-        metrics = {}
+        fold, metrics = self.preparation.fold, {}
         for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):
             segments = data.segments(self.preparation.part(part))
             brain.evaluate(data.loader(segments, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
@@ -212,17 +215,12 @@ class Run:
     def _fit(
         self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: Path, augmentations: Augmentations
     ) -> None:
-        """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule.
-
-        If the file is there, the phase has ended: continue from its history, with its number of threads.
-        """
+        """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule."""
         if from_first(lambda: os.path.isfile(history)):
-            brain.history.load(history)
+            brain.history.load(history)  # this phase has ended
             torch.set_num_threads(brain.history.threads or torch.get_num_threads())
             return
-        begins = brain.history.probe is None and brain.checkpointer.find_checkpoint() is None
-        if begins and self.gone is not None:
-            raise self.gone
+        begins = brain.history.probe is None and brain.checkpointer.last() is None
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         fit_augmentations(augmentations, self.recipe, data.train, cache)
         if begins:
@@ -241,28 +239,24 @@ class Run:
         train = data.loader(data.train, brain.train_sampler, cache=cache, augmentations=augmentations)
         with profiling:
             brain.fit(brain.history.epochs(), train, data.loader(data.evaluation, cache=cache))
-        brain.checkpointer.keep_only([f"best_{rule}" for rule in brain.history.rules])
+        brain.checkpointer.keep_best()
         self.folder.write_json(history.name, brain.history.state_dict())
 
     def _brain(
         self, training: TrainingSpec, data: RunData, objective: Objective, path: Path, rules: list[str], log: EpochLog
     ) -> SystemBrain:
-        def say_where(epoch: int, steps: int) -> None:
-            threads = counted(torch.get_num_threads(), "thread")
-            self.say(f"Resumes in epoch {epoch} after step {steps}, with {threads} as before: {self.folder.path}")
-
         return SystemBrain(
             self.system,
             objective,
             training=training,
             sampler=data.training_batches(),
             rules=rules,
-            checkpointer=AtomicCheckpointer(path),
+            checkpoints=Checkpoints(path, [f"best_{rule}" for rule in rules]),
             seed=self.recipe.seed,
             targets={name: self.preparation.targets[spec.target] for name, spec in self.recipe.model.heads.items()},
             metrics=data.metrics,
             on_epoch=log,
-            on_resume=say_where,
+            say=self.say,
             progress=self.progress,
         )
 

@@ -1,5 +1,6 @@
-"""The data of one run: segment sets with targets and covariates, and their loaders."""
+"""The data of one run: segment sets with targets and covariates, and their loaders; the device that takes them."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,7 +16,8 @@ from toolkit.data.loaders import SegmentLoader
 from toolkit.data.segments import SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError
-from toolkit.hardware import give_back_large_blocks
+from toolkit.hardware import available_device, give_back_large_blocks
+from toolkit.recipe.schema import Recipe
 from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.training.preparation import Preparation
 
@@ -100,15 +102,14 @@ class RunData:
         training, rate = self.recipe.training, self.recipe.audio.sample_rate
         if training.batch_seconds is None:
             return None
-        widths, limit = segments.widths(), training.batch_seconds * rate
+        widths = segments.widths()
         longest = max(range(len(widths)), key=widths.__getitem__)
-        if widths[longest] > limit:
-            utterance = segments.utterances[segments.segments[longest].utterance]
-            raise RecipeError(
-                f"training.batch_seconds is {training.batch_seconds:g}, and a segment of {utterance.path} takes "
-                f"{widths[longest] / rate:.2f} s: give at least that much, or shorter audio.segment_seconds."
-            )
-        return LengthBatches(widths, limit=limit, most=training.batch_size, reach=reach)
+        if widths[longest] > training.batch_seconds * rate:
+            path = segments.utterances[segments.segments[longest].utterance].path
+            problem = f"a segment of {path} takes {widths[longest] / rate:.2f} s"
+            remedy = "give at least that much, or shorter audio.segment_seconds"
+            raise RecipeError(f"training.batch_seconds is {training.batch_seconds:g}, and {problem}: {remedy}.")
+        return LengthBatches(widths, limit=training.batch_seconds * rate, most=training.batch_size, reach=reach)
 
     def class_counts(self) -> dict[str, list[int]]:
         """Target -> training segments by class."""
@@ -127,3 +128,16 @@ class RunData:
             target = self.preparation.targets[name]
             indices[name] = [target.known_index(value, u.id) for u, value in zip(utterances, values, strict=True)]
         return indices
+
+
+def choose_device(recipe: Recipe) -> str:
+    """The recipe's device, else a GPU if there is one. Raises: ToolkitError if it is missing or lacks the precision."""
+    name = recipe.training.device
+    if ranks() > 1 and (name or "").startswith("cuda:"):
+        raise RecipeError(f"training.device is {name!r}: if several processes train, each has its own: give cuda.")
+    device = available_device(name, setting="training.device")
+    if device == "cuda" and ranks() > 1:
+        device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
+    if device == "cpu" and recipe.training.precision == "fp16":
+        raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
+    return device

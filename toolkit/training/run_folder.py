@@ -1,21 +1,25 @@
 """A run's folder: its name, its lock, and its files, each written whole or not at all. Imports no torch."""
 
+import hashlib
 import json
 import math
+import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, one_line
-from toolkit.files import csv_text, locked, read_json, refuse_special_files, to_cell, write_whole
-from toolkit.recipe.checks import Mismatch, check_value
+from toolkit.files import csv_text, locked, read_json, to_cell, write_whole
+from toolkit.recipe.checks import check_value
 from toolkit.statistics.metrics import summary
 
 RESULTS = "results.json"
@@ -33,10 +37,16 @@ RESULT_TYPES = {  # of the keys of results.json that are read again
     **dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), int),
     **{"labels": list[str], "stamps": list[str], "pretrained": dict[str, str | None], "versions": dict[str, str]},
     **dict.fromkeys(("seconds", "wa", "ua", "macro_f1"), float),
-    **{"confusion": list[list[int]], "synthetic": bool},  # checked against what stands above
+    **{"synthetic": bool, "confusion": list[list[int]]},  # the last is checked against what stands above
 }
 OF_TEST = ("n_utterances", "labels", "confusion", "wa", "ua", "macro_f1")  # a search's trial lacks these
 PROBE = "probe"  # the probe's checkpoints; its history is probe.json
+# Keys that do not change a run's result. `init_from` is only a path: the hash of its weights counts, as `pretrained`
+# of `run_hash`.
+IRRELEVANT = {
+    "": ("output_folder", "data_folder", "published"),
+    "training": ("device", "workers", "checkpoint_minutes", "checkpoint_steps", "loggers", "init_from"),
+}
 
 
 class RunFolder:
@@ -72,7 +82,6 @@ class RunFolder:
         remedy = "choose another --output_folder"
         with ExitStack() as stack:
             try:
-                refuse_special_files(self.path, CheckpointError, f"delete it, or {remedy}")
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:
@@ -101,7 +110,7 @@ class RunFolder:
         self.write(name, csv_text([[*rows[0]], *cells]))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file."""
+        """As `write`."""
         self.write(name, json.dumps(value, indent=2) + "\n")
 
 
@@ -121,21 +130,21 @@ def trained_with(folder: Path, *, system: str, protocol: str) -> list[Path]:
 
 
 def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
-    """The content of a run's results.json; `trials` reads those of a search's trials, which have no test, too.
-
-    Raises: CheckpointError if it does not match `RESULT_TYPES`.
-    """
+    """A run's results.json, else a CheckpointError; with `trials` also that of a search's trial, which has no test."""
     remedy = "delete it and run the command again"
     results = read_json(path, CheckpointError, remedy)
-    for key, kind in RESULT_TYPES.items():
-        if trials and key in OF_TEST and key not in results and results.get("tested") is False:
-            continue
-        try:
-            check_value(results.get(key), kind)
-            if key == "confusion":
-                _check_metrics(results)
-        except Mismatch as error:
-            raise CheckpointError(f"{path} is damaged ({key}: {one_line(str(error))}): {remedy}.") from None
+    untested = trials and results.get("tested") is False
+    try:
+        for key, kind in RESULT_TYPES.items():
+            if not (untested and key in OF_TEST and key not in results):
+                check_value(results.get(key), kind)
+        if "confusion" in results:
+            metrics = summary(np.array(results["confusion"]), labels=results["labels"])
+            for key in ("n_utterances", "wa", "ua", "macro_f1"):
+                if not math.isclose(results[key], metrics[key], abs_tol=1e-6):
+                    raise ValueError(f"the confusion gives {metrics[key]:.6g}, not {results[key]:.6g}")
+    except (ValueError, IndexError) as error:
+        raise CheckpointError(f"{path} is damaged ({key}: {one_line(str(error))}): {remedy}.") from None
     return results
 
 
@@ -144,15 +153,30 @@ def validation_score(row: Mapping[str, Any]) -> float:
     return Target.selection_score({name.removeprefix("valid_"): v for name, v in row.items() if "valid_" in name})
 
 
-def _check_metrics(results: Mapping[str, Any]) -> None:
-    """Raises: Mismatch if the confusion does not count utterances by label, or does not have the metrics beside it."""
-    matrix, labels = results["confusion"], results["labels"]
-    if {len(row) for row in [matrix, *matrix]} != {len(labels)}:
-        raise Mismatch("it needs a row and a column for each label")
-    counts = np.array(matrix)
-    if not counts.any() or counts.min() < 0:
-        raise Mismatch("its entries have to be counts of at least one utterance")
-    metrics = summary(counts, labels=labels)
-    for key in ("n_utterances", "wa", "ua", "macro_f1"):
-        if not math.isclose(results[key], metrics[key], abs_tol=1e-6):
-            raise Mismatch(f"its {key} is {metrics[key]:.6g}, not {results[key]:.6g}")
+def run_hash(
+    recipe: Mapping[str, Any],  # resolved, plain
+    manifest: Iterable[Mapping[str, Any]],  # from `manifest_rows`
+    versions: Mapping[str, str],  # distribution -> its `code_version`
+    # level -> which weights it starts from, since `random` now may be a download later
+    pretrained: Mapping[str, str | None] | None = None,
+) -> str:
+    """Eight hexadecimal digits that change with anything that can change a run's result, except the content of files.
+
+    Audio counts by its files' names, pre-trained weights by the name that their level gives them.
+    """
+    recipe = {key: value for key, value in recipe.items() if key not in IRRELEVANT[""]}
+    if "training" in recipe:
+        recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}
+    # the order of a model's parts decides which weights are drawn first
+    families = [recipe.get("model", {}).get(name, {}) for name in ("levels", "covariates", "heads", "losses")]
+    ordered = [*map(list, families), list(recipe.get("augmentations", {}))]
+    identity = json.dumps(
+        [recipe, ordered, list(manifest), dict(versions), dict(pretrained or {})], sort_keys=True, default=str
+    )
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def manifest_rows(utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
+    """All fields of the utterances, with paths relative to the folder that holds all of them."""
+    root = os.path.commonpath([utterance.path.parent for utterance in utterances])
+    return [{**asdict(utterance), "path": os.path.relpath(utterance.path, root)} for utterance in utterances]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from toolkit.recipe.training import AverageSpec
-from toolkit.training.loop.average import Average
+from toolkit.training.loop.optimizers import Average
 
 
 def averages(spec: AverageSpec, weights: list[float], *, first: int = 1) -> list[float]:

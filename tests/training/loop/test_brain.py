@@ -12,7 +12,7 @@ from toolkit.data.seeding import seed_all
 from toolkit.errors import ToolkitError
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import READ_EVERY, SKIPS_IN_A_ROW, SystemBrain
-from toolkit.training.loop.checkpoints import AtomicCheckpointer
+from toolkit.training.loop.checkpoints import Checkpoints
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.loop.optimizers import parameter_groups
 from toolkit.training.preparation import load_source, prepare
@@ -35,12 +35,11 @@ def make_brain(tmp_path):
             training=replace(preparation.source.recipe.training, device="cpu"),
             sampler=data.training_batches(),
             rules=("valid",),
-            checkpointer=AtomicCheckpointer(tmp_path / "checkpoints"),
+            checkpoints=Checkpoints(tmp_path / "checkpoints"),
             seed=1,
             targets={},
             metrics=data.metrics,
             on_epoch=lambda history: None,
-            on_resume=lambda epoch, step: None,
         )
         brain.init_optimizers()
         return brain, data
@@ -165,9 +164,9 @@ def test_a_training_that_has_run_out_of_patience_resumes_in_no_epoch(make_brain)
     brain, _ = make_brain(*options)
     brain.history.rows = [{"valid_wa": 0.9, "valid_ua": 0.9}, {"valid_wa": 0.5, "valid_ua": 0.5}]
     brain.history.threads = 1
-    brain.checkpointer.save_checkpoint()
+    brain.checkpointer.save({})
     resumed, _ = make_brain(*options)
-    resumed.on_resume = lambda *where: pytest.fail(f"Resumes in {where}")
+    resumed.say = pytest.fail
     resumed.on_fit_start()
     assert resumed.history.finished
 

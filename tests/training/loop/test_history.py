@@ -1,20 +1,31 @@
 """Which epoch a rule picks, and that a training goes on until every rule has run out of patience."""
 
+import pytest
+
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.loop.checkpoints import load_state, save_state
-from toolkit.training.loop.history import History, Selection, select_epoch
+from toolkit.training.loop.history import History, Selection
 
 
 def row(valid: float, test: float) -> dict:
     return {"valid_wa": valid, "valid_ua": 0.0, "test_wa": test, "test_ua": 0.0}
 
 
-def test_the_first_of_equal_scores_is_picked():
-    assert select_epoch([0.2, 0.9, 0.9], patience=5, min_epochs=0) == Selection(2, False)
-
-
-def test_no_epoch_is_picked_before_the_first():
-    assert select_epoch([], patience=5, min_epochs=0) == Selection(0, False)
+@pytest.mark.parametrize(
+    ("scores", "patience", "min_epochs", "selected"),
+    [
+        ([], 5, 0, (0, False)),
+        ([0.2, 0.9, 0.9], 5, 0, (2, False)),
+        ([0.5, 0.7, 0.6, 0.6, 0.9], 2, 0, (2, True)),
+        ([0.5, 0.7, 0.6, 0.6, 0.9], 3, 0, (5, False)),
+        ([0.5, 0.7, 0.6, 0.6, 0.9], 2, 4, (5, False)),
+        ([0.5, 0.7, 0.6, 0.6, 0.9], None, 0, (5, False)),
+    ],
+)
+def test_the_first_of_the_best_epochs_before_patience_runs_out_is_picked(scores, patience, min_epochs, selected):
+    history = History(("valid",), TrainingSpec(patience=patience, min_epochs=min_epochs))
+    history.rows = [row(score, 0.1) for score in scores]
+    assert history.selection("valid") == Selection(*selected)
 
 
 def test_a_better_epoch_after_the_stop_does_not_count():

@@ -31,7 +31,6 @@ from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
-from toolkit.training.identity import manifest_rows
 from toolkit.training.predictions import Answers, read_answers, read_confidence
 from toolkit.training.preparation import find_targets
 from toolkit.training.run_folder import (
@@ -41,6 +40,7 @@ from toolkit.training.run_folder import (
     RECIPE,
     RESULTS,
     VALIDATION,
+    manifest_rows,
     read_results,
     trained_with,
 )
@@ -207,16 +207,16 @@ def _trained_system(run: TrainedRun) -> "System":
     import torch
 
     from toolkit.training.init_from import build_to_train
-    from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
+    from toolkit.training.loop.checkpoints import Checkpoints, load_state
 
     same_training = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
     folders = [folder / CHECKPOINTS for folder in same_training if os.path.isdir(folder / CHECKPOINTS)]
     if not folders:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
-    best = AtomicCheckpointer(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
+    best = Checkpoints(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
     with torch.random.fork_rng(devices=[]):
         system = build_to_train(run.recipe, run.targets)
-    load_state(system, best.paramfiles["system"])
+    load_state(system, best / "system.ckpt")
     for level in system.levels.values():
         level.merge()
     return system.eval()

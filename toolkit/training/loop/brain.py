@@ -2,46 +2,75 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain, zip_longest
 
+import numpy as np
 import speechbrain as sb
 import torch
 from torch import Tensor, nn
 
+from toolkit.contracts import ModelOutput
 from toolkit.corpus.targets import Target
 from toolkit.data.batches import EpochBatches
 from toolkit.data.loaders import SegmentLoader
 from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
-from toolkit.distributed import average_statistics, from_first, rank, ranks, summed
-from toolkit.errors import ToolkitError, join
+from toolkit.distributed import average_statistics, from_first, gathered, rank, ranks, summed
+from toolkit.errors import ToolkitError, counted, join
 from toolkit.hardware import use_one_thread_if_small
 from toolkit.model.system import System
 from toolkit.plugins.plugin import ORIGIN
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.terminal import doing
-from toolkit.training.loop.average import Average
-from toolkit.training.loop.checkpoints import AtomicCheckpointer, load_state
-from toolkit.training.loop.evaluation import UtteranceOutputs
+from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
-from toolkit.training.loop.optimizers import Schedule, build_optimizers, parameter_groups, step_where
+from toolkit.training.loop.optimizers import Average, Schedule, build_optimizers, parameter_groups, step_where
 from toolkit.training.loop.train_step import TrainStep, compile_system, on_ranks
 
 READ_EVERY = 20  # batches between two readings of losses and skips
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
 
 
+class UtteranceOutputs:
+    """Means of each head's `scores` and of `embeddings`; ranks add batches, and `finish` joins them in their order."""
+
+    def __init__(self, heads: Mapping[str, Target], embeddings: Iterable[str] = ()):
+        self.scores, self.embeddings = UtteranceMeans(), UtteranceMeans()
+        self._heads, self._kept = dict(heads), tuple(embeddings)
+        self._pending: list[tuple] = []  # batches of this rank that the others do not have yet
+
+    def add(self, batch: Batch, output: ModelOutput) -> None:
+        """Add a batch. Raises: ToolkitError if a head's scores are not finite."""
+        scores = {name: target.scores(output.logits[name]).cpu().numpy() for name, target in self._heads.items()}
+        for name, values in scores.items():
+            if not np.isfinite(values).all():
+                remedy = "Lower training.optimizer.learning_rate, or set training.max_grad_norm."
+                raise ToolkitError(f"Head {name!r} gives scores that are not finite: the weights diverged. {remedy}")
+        embeddings = {name: output.embeddings[name].float().cpu().numpy() for name in self._kept}
+        self._pending.append((batch.utterances.numpy(), batch.weights.numpy(), scores, embeddings))
+        if ranks() == 1:
+            self.finish()
+
+    def finish(self) -> None:
+        """After the last batch: give every rank the outputs of all."""
+        by_rank, self._pending = gathered(self._pending), []
+        for part in chain.from_iterable(zip_longest(*by_rank)):  # batch 0 of rank 0, batch 0 of rank 1, ...
+            if part is not None:
+                utterances, weights, scores, embeddings = part
+                self.scores.add(utterances, weights, scores)
+                self.embeddings.add(utterances, weights, embeddings)
+
+
 class SystemBrain(sb.Brain):
     """Trains one system on one fold.
 
-    Every random draw of a step comes from (seed, epoch, step, rank), and all state that weights depend on is in the
-    checkpoints, so that a run killed at any moment and started again ends with the same weights to the bit.
-
-    Within a step nothing waits for the device: the device decides whether the step is skipped, and losses and skips are
-    read every few batches.
+    Every random draw of a step comes from (seed, epoch, step, rank), and checkpoints hold all state that weights depend
+    on: a run that is killed at any moment and started again ends with the same weights to the bit. Within a step
+    nothing waits for the device: it decides whether the step is skipped; losses and skips are read every few batches.
     """
 
     def __init__(
@@ -52,40 +81,40 @@ class SystemBrain(sb.Brain):
         training: TrainingSpec,  # the recipe's settings, with the device
         sampler: EpochBatches,
         rules: Sequence[str],  # parts whose score decides when to stop, such as ("valid",) or ("valid", "test")
-        checkpointer: AtomicCheckpointer,
+        checkpoints: Checkpoints,
         seed: int,
         targets: Mapping[str, Target],  # head -> what it predicts
         metrics: Callable[[UtteranceMeans], Mapping[str, float]],  # scores -> an epoch's metrics, by history column
         on_epoch: Callable[[History], None],  # called after each epoch, before its checkpoint is saved
-        on_resume: Callable[[int, int], None],  # called with the epoch that goes on and its finished batches
+        say: Callable[[str], None] = lambda line: None,  # prints a line
         progress: bool = False,
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
         modules = {"system": system, "objective": objective}
-        super().__init__(modules, run_opts=options | {"noprogressbar": not progress}, checkpointer=checkpointer)
+        super().__init__(modules, run_opts=options | {"noprogressbar": not progress}, checkpointer=checkpoints)
         self.system, self.objective = system, objective
         self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
         fitted = any(head.fits for head in system.heads.values())
         self.history, self.train_sampler = History(rules, training, first=0 if fitted else 1), sampler
-        self.on_epoch, self.on_resume = on_epoch, on_resume
+        self.on_epoch, self.say = on_epoch, say
         self.skips_in_a_row = 0
         self.unread_losses: list[Tensor] = []  # of batches, on the device
         self.unread_steps: list[Tensor] = []  # whether optimizer steps were taken, on the device
         self.average = None if training.average.name == "none" else Average(system, training.average)
         self.tested = system if self.average is None else self.average.module
         self.evaluated = {"system": self.tested, "objective": objective}
-        checkpointer.add_recoverables({"history": self.history, **self.evaluated})
+        checkpoints.parts |= {"history": self.history, **self.evaluated}
         if self.average is not None:
-            checkpointer.add_recoverables({"live": system, "average": self.average})
+            checkpoints.parts |= {"live": system, "average": self.average}
         if training.compile:
             compile_system(self.system)
         self.train_step = TrainStep(self.system, self.objective)
 
     def init_optimizers(self):
-        """Build one optimizer for each kind that the recipe names, with a parameter group for each trained part."""
+        """Build the optimizers and their schedule."""
         groups = parameter_groups(self.system, self.objective, self.training)
         self.optimizers_dict = build_optimizers(groups, self.training)
-        self.checkpointer.add_recoverables(self.optimizers_dict)
+        self.checkpointer.parts |= self.optimizers_dict
         steps_per_epoch = -(-len(self.train_sampler) // self.training.accumulate)
         self.schedule = Schedule(self.training, total_steps=self.training.epochs * steps_per_epoch)
 
@@ -101,10 +130,12 @@ class SystemBrain(sb.Brain):
         use_one_thread_if_small(sum(p.numel() for p in self.system.parameters()))
         self.init_optimizers()
         self.history.threads = torch.get_num_threads()
-        if self.checkpointer.recover_if_possible() is not None:
+        if last := self.checkpointer.last():
+            self.checkpointer.load(last)
             torch.set_num_threads(self.history.threads)
             if epoch := next(self.history.epochs(), None):
-                self.on_resume(epoch, self.step)
+                where, threads = f"epoch {epoch} after step {self.step}", counted(self.history.threads, "thread")
+                self.say(f"Resumes in {where}, with {threads} as before: {self.checkpointer.folder.parent}")
         elif self.average is not None:
             self.average.add(0)
 
@@ -112,20 +143,16 @@ class SystemBrain(sb.Brain):
         """Load the weights of the best checkpoint by `max_key`, "best_valid" or "best_test"; not its history."""
         best = self.checkpointer.best(max_key, self.history.selection(max_key.removeprefix("best_")).epoch)
         for name, part in self.evaluated.items():
-            load_state(part, best.paramfiles[name])
+            load_state(part, best / f"{name}.ckpt")
 
     def _fit_train(self, train_set: SegmentLoader, epoch: int, enable: bool):
-        """Train an epoch; epoch 0 takes no step, and only the validation follows."""
         if epoch:
             super()._fit_train(train_set, epoch, enable)
-            return
-        self.epoch_start, self.train_loss = time.monotonic() - self.history.seconds_before, None
+        else:  # no step; the validation of the fitted system follows
+            self.epoch_start, self.train_loss = time.monotonic() - self.history.seconds_before, None
 
     def fit_batch(self, batch: Batch) -> Tensor:
-        """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch.
-
-        Returns: the batch's loss, a scalar on the device.
-        """
+        """One batch forward and backward; an optimizer step at the end of each accumulation and of the epoch."""
         whole = None
         if ranks() > 1:
             whole = self.train_sampler.whole(self.step)
@@ -143,16 +170,11 @@ class SystemBrain(sb.Brain):
         return loss.detach()
 
     def backward(self, loss: Tensor):
-        """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches.
-
-        Raises: ToolkitError if the loss has no gradient.
-        """
+        """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches."""
         if not loss.requires_grad:
             plugins = join(str(vars(each).get(ORIGIN, repr(name))) for name, each in self.objective.losses.items())
-            raise ToolkitError(
-                f"No gradient comes from the losses ({plugins}), so that nothing would be trained: a loss may not "
-                "detach its inputs or compute outside torch, and not all parts may be frozen."
-            )
+            why = "a loss may not detach its inputs or compute outside torch, and not all parts may be frozen"
+            raise ToolkitError(f"No gradient comes from the losses ({plugins}), and nothing would be trained: {why}.")
         accumulate = self.training.accumulate
         before = (self.step - 1) // accumulate * accumulate  # batches of the epoch's earlier steps
         self.scaler.scale(loss / min(accumulate, len(self.train_sampler) - before)).backward()
@@ -180,7 +202,7 @@ class SystemBrain(sb.Brain):
         self.unread_steps.append(taken)
 
     def update_average(self, loss: Tensor | None, avg_loss: float | None) -> float | None:
-        """The mean of the losses read so far in this epoch, or None; `loss` is read later, with others."""
+        """The mean of the losses read so far in this epoch; `loss` is read later, with others."""
         if loss is None:  # in an evaluation
             return avg_loss
         self.unread_losses.append(loss)
@@ -189,10 +211,7 @@ class SystemBrain(sb.Brain):
         return self.avg_train_loss
 
     def read_log(self):
-        """Wait for the device, then count the losses and skipped steps that it holds.
-
-        Raises: ToolkitError if too many steps in a row were skipped.
-        """
+        """Wait for the device, then count its losses and skipped steps; ToolkitError if too many follow each other."""
         losses, taken = self.unread_losses, self.unread_steps
         self.unread_losses, self.unread_steps = [], []
         means = (summed(torch.stack(losses).double()) / ranks()).tolist() if losses else []  # over the ranks
@@ -211,21 +230,24 @@ class SystemBrain(sb.Brain):
                 )
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        """Save only between optimizer steps: a checkpoint holds no gradients. All ranks follow the clock of rank 0."""
         due = False
-        if self.step % self.training.accumulate:
+        if self.step % self.training.accumulate:  # a checkpoint holds no gradients
             return due
         if self.training.checkpoint_steps:
             due = steps_since_ckpt >= self.training.checkpoint_steps
         elif self.training.checkpoint_minutes and (ranks() == 1 or not self.optimizer_step % READ_EVERY):
+            # all ranks follow one clock
             due = from_first(lambda: abs(time.time() - last_ckpt_time) > 60 * self.training.checkpoint_minutes)
         if due:
             self.read_log()
             self.history.seconds_before = time.monotonic() - self.epoch_start
         return due
 
+    def _save_intra_epoch_ckpt(self):
+        self.checkpointer.save({})
+
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None):
-        """Begin an epoch (perhaps in its middle) or an evaluation."""
+        """Begin an epoch, perhaps in its middle, or an evaluation."""
         if stage == sb.Stage.TRAIN:
             self.epoch_start = time.monotonic() - self.history.seconds_before
             self.avg_train_loss = self.avg_train_loss if self.step else None
@@ -235,7 +257,7 @@ class SystemBrain(sb.Brain):
             self.outputs = UtteranceOutputs(self.targets, embeddings)
 
     def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> None:
-        """Collect the log-probabilities of every head, and the embeddings in the test stage."""
+        """Add a batch to the outputs."""
         on_device = batch.to(self.device)
         with self.evaluation_ctx:
             output = self.tested(on_device.inputs, on_device.covariates)
@@ -256,6 +278,5 @@ class SystemBrain(sb.Brain):
             self.history.rows.append(row | {"seconds": time.monotonic() - self.epoch_start})
             self.history.seconds_before = 0.0
             self.on_epoch(self.history)
-            keys = {f"best_{rule}": self.history.selection(rule).epoch for rule in self.history.rules}
-            best = {key: best for key, best in keys.items() if best == epoch}
-            self.checkpointer.save_and_keep_only({"epoch": epoch, **best}, max_keys=list(keys))
+            best = [rule for rule in self.history.rules if self.history.selection(rule).epoch == epoch]
+            self.checkpointer.save({"epoch": epoch, **{f"best_{rule}": epoch for rule in best}})

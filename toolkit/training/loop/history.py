@@ -7,11 +7,7 @@ from typing import Any, NamedTuple
 from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, one_line
 from toolkit.files import read_json
-from toolkit.recipe.checks import check_value
 from toolkit.recipe.training import TrainingSpec
-
-MOST_THREADS = 10_000  # torch refuses or crashes with absurd numbers
-ROWS = list[dict[str, int | float | None]]
 
 
 class Selection(NamedTuple):
@@ -19,24 +15,6 @@ class Selection(NamedTuple):
 
     epoch: int
     stopped: bool
-
-
-def select_epoch(scores: Sequence[float], *, patience: int | None, min_epochs: int, first: int = 1) -> Selection:
-    """The first epoch with the best score before `patience` epochs have passed without a better one.
-
-    Epochs after the stop do not count: a training may go on for another rule. Without patience nothing stops.
-
-    >>> scores = [0.5, 0.7, 0.6, 0.6, 0.9]
-    >>> [tuple(select_epoch(scores, patience=p, min_epochs=m)) for p, m in ((2, 0), (3, 0), (2, 4))]
-    [(2, True), (5, False), (5, False)]
-    """
-    best, best_score = first - 1, float("-inf")
-    for epoch, score in enumerate(scores, start=first):
-        if score > best_score:
-            best, best_score = epoch, score
-        elif patience is not None and epoch - best >= patience and epoch > min_epochs:
-            return Selection(best, True)
-    return Selection(best, False)
 
 
 class History:
@@ -64,11 +42,18 @@ class History:
             yield self.epoch
 
     def selection(self, rule: str) -> Selection:
-        """What `rule` ("valid" or "test") selects from the epochs so far."""
-        metrics = [{name.removeprefix(f"{rule}_"): value for name, value in row.items()} for row in self.rows]
-        scores = [Target.selection_score(each) for each in metrics]
-        training = self.training
-        return select_epoch(scores, patience=training.patience, min_epochs=training.min_epochs, first=self.first)
+        """The first epoch with the best score by `rule` before `patience` epochs have passed without a better one.
+
+        Epochs after that do not count: a training may go on for another rule, "valid" or "test".
+        """
+        best, best_score, patience = self.first - 1, float("-inf"), self.training.patience
+        for epoch, row in enumerate(self.rows, start=self.first):
+            score = Target.selection_score({name.removeprefix(f"{rule}_"): value for name, value in row.items()})
+            if score > best_score:
+                best, best_score = epoch, score
+            elif patience is not None and epoch - best >= patience and epoch > self.training.min_epochs:
+                return Selection(best, True)
+        return Selection(best, False)
 
     @property
     def seconds(self) -> float:
@@ -94,11 +79,9 @@ class History:
         state = read_json(path, CheckpointError, remedy)
         try:
             self.load_state_dict({name: state[name] for name in self.state_dict()})
-            numbered = [row["epoch"] for row in check_value(self.rows, ROWS)] == list(range(self.first, self.epoch))
-            if check_value(self.threads, int | None) is not None and not 1 <= self.threads <= MOST_THREADS:
-                raise ValueError(f"threads is {self.threads}")
-            alike = len({tuple(row) for row in self.rows}) == 1 and "train_loss" in self.rows[0]
-            if not (numbered and alike and self.seconds >= 0 and all(map(self.selection, self.rules))):
+            follow = self.rows and [row["epoch"] for row in self.rows] == list(range(self.first, self.epoch))
+            alike = follow and len({tuple(row) for row in self.rows}) == 1 and "train_loss" in self.rows[0]
+            if not (alike and self.seconds >= 0 and all(map(self.selection, self.rules))):
                 raise ValueError("its rows do not fit together")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({one_line(error)}): {remedy}.") from None

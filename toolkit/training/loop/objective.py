@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,11 +38,9 @@ class Objective(nn.Module):
         self.terms = dict(terms)
         self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
 
-    def forward(
-        self, output: ModelOutput, targets: Targets, whole: Targets | None = None, mix: Mix | None = None
-    ) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The weighted sum, a scalar; arguments are those of `parts`."""
-        return sum(self.terms[name].weight * value for name, value in self.parts(output, targets, whole, mix).items())
+        return sum(self.terms[name].weight * value for name, value in self.parts(*args, **kwargs).items())
 
     def parts(
         self, output: ModelOutput, targets: Targets, whole: Targets | None = None, mix: Mix | None = None
@@ -50,8 +49,7 @@ class Objective(nn.Module):
 
         For mixed rows, a loss is computed with the rows' own targets and with their partners', and the two are added
         by their shares. Partners are a permutation, so that both have one denominator: class weights stay right.
-
-        Args: whole: the targets of all ranks' rows, if several ranks train together.
+        `whole` holds the targets of all ranks' rows, if several ranks train together.
         """
         values = {}
         for name, term in self.terms.items():
@@ -70,9 +68,7 @@ class Objective(nn.Module):
 
 
 def _value(loss: Loss, inputs: Tensor, targets: Tensor, of_all: Tensor | None, share: float) -> Tensor | None:
-    """A loss of the rows whose target is known, or None if no rank has one; `share`: how much each row counts.
-
-    Known targets are found on the CPU, so that nothing waits for the device.
+    """A loss of the rows whose target is known (on the CPU), or None if no rank has one; `share`: what each row counts.
 
     With several ranks, `of_all` holds the targets of all their rows, and the mean of their values is the loss of these
     rows. A loss divides the sum over its rows by a denominator D. A rank's value times D(its rows) is its sum; the sum
@@ -89,13 +85,13 @@ def _value(loss: Loss, inputs: Tensor, targets: Tensor, of_all: Tensor | None, s
         return None
     if not len(classes):
         return inputs.sum()  # a zero: DDP waits for its gradient
-    factor: float | Tensor = 1
-    if of_all is not None:
-        own = loss.denominator(classes)
-        factor = ranks()
-        if own is not None:  # None: the loss is a sum
-            factor = factor * own / loss.denominator(known.to(own.device, non_blocking=True))
-    return checked(loss, "forward", loss.of_shares(inputs, classes, share), ()) * factor
+    value = checked(loss, "forward", loss.of_shares(inputs, classes, share), ())
+    if of_all is None:
+        return value
+    own = loss.denominator(classes)
+    if own is None:  # the loss is a sum
+        return value * ranks()
+    return value * (ranks() * own / loss.denominator(known.to(own.device, non_blocking=True)))
 
 
 class CovariateLoss(Loss):
@@ -109,25 +105,19 @@ class CovariateLoss(Loss):
 def refuse_untrained(recipe: Recipe, system: System) -> None:
     """Raise RecipeError if a part would keep random weights, or a probe would freeze nothing."""
     if not recipe.training.epochs and (untrained := _untrained(recipe, system)):
-        raise RecipeError(
-            f"training.epochs is 0, which trains nothing, and {join(untrained)} would stay random: train for some "
-            "epochs, or take a fitted head (discriminant) and parts without such weights (concat with project: false)."
-        )
+        problem = f"training.epochs is 0, which trains nothing, and {join(untrained)} would stay random"
+        parts = "a fitted head (discriminant) and parts without such weights (concat with project: false)"
+        raise RecipeError(f"{problem}: train for some epochs, or take {parts}.")
     if recipe.training.probe.epochs:
         if not system.set_frozen(True):
-            raise RecipeError(
-                "training.probe trains with pre-trained weights frozen, and no level here trains any: let one "
-                "train them (`tune: all`, or `freeze: false` with pre-trained `weights`), or leave training.probe out."
-            )
+            problem = "training.probe trains with pre-trained weights frozen, and no level here trains any"
+            remedy = "let one train them (`tune: all`, or `freeze: false` with pre-trained `weights`)"
+            raise RecipeError(f"{problem}: {remedy}, or leave training.probe out.")
         system.set_frozen(False)
 
 
 def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Objective:
-    """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class.
-
-    Raises: RecipeError if a loss is attached to something that is missing, or as `refuse_untrained` does.
-    """
-    refuse_untrained(recipe, system)
+    """Build a recipe's losses, attached to a system; `class_counts` is target -> training segments by class."""
     terms: dict[str, Term] = {}
     for name, spec in recipe.model.losses.items():
         attached = tuple(recipe.model.heads) if spec.on == EVERY_HEAD else spec.on

@@ -1,8 +1,9 @@
-"""Optimizers and learning-rate schedules, and a step that is taken or skipped without waiting for the device."""
+"""Optimizers, learning-rate schedules, averages of weights; a step is taken or skipped without asking the device."""
 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, get_args
 
 import torch
@@ -12,7 +13,7 @@ from torch.optim import Optimizer, lr_scheduler
 from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
 from toolkit.plugins.signatures import check_arguments
-from toolkit.recipe.training import OptimizerName, OptimizerSpec, ScheduleSpec, TrainingSpec
+from toolkit.recipe.training import AverageSpec, OptimizerName, OptimizerSpec, ScheduleSpec, TrainingSpec
 from toolkit.training.loop.objective import Objective
 
 CLASSES = {cls.__name__.lower(): cls for cls in vars(optim).values() if isinstance(cls, type)}
@@ -27,13 +28,10 @@ Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: (factor of the lea
 
 
 def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dict[str, Optimizer]:
-    """One optimizer for each kind that the recipe names, with the parameter groups of the parts that it trains.
+    """One optimizer for each kind that the recipe names, under "optimizer-adamw" and so on.
 
     Optimizers are fused if possible: they pass over parameters and state once, and the device can skip a step.
-
-    Args: parts: from `parameter_groups`; training: with the device.
-    Returns: "optimizer-adamw" and so on -> the optimizer; `base_lr` of a group is its rate before the schedule.
-    Raises: RecipeError if an argument does not fit.
+    `base_lr` of a group is its rate before the schedule.
     """
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, groups in parts.items():
@@ -42,10 +40,9 @@ def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dic
         for factor, parameters in groups:
             group = {"params": parameters, "base_lr": settings.learning_rate * factor, **options}
             by_kind.setdefault(settings.name, []).append(group)
-    built = {}
+    built, supported = {}, torch.device(training.device).type in ("cpu", "cuda")
     for kind, groups in by_kind.items():
         # A fused SGD leaves its momentum uninitialised if its first step is skipped (torch 2.14).
-        supported = torch.device(training.device).type in ("cpu", "cuda")
         fused = {"fused": supported and not any(group.get("momentum") for group in groups)} if kind in FUSED else {}
         built[f"optimizer-{kind}"] = OPTIMIZERS[kind](groups, **fused)
     return built
@@ -69,8 +66,6 @@ def parameter_groups(system: System, objective: Objective, training: TrainingSpe
     """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses.
 
     With a `layer_decay` a level's rate falls from its top layer down; parameters outside all layers have the top's.
-
-    Raises: RecipeError if a part with a `layer_decay` has no layers.
     """
     parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
     parts |= {"heads": system.heads, "losses": objective}
@@ -137,8 +132,6 @@ class Schedule:
 
     One of torch's schedulers runs on a parameter of its own whose learning rate is 1. Its values depend only on the
     number of the step, so checkpoints do not hold it: a resumed run steps it to where it was.
-
-    Raises: RecipeError if the schedule does not take an argument; torch's errors for a value that it refuses.
     """
 
     def __init__(self, training: TrainingSpec, total_steps: int):
@@ -165,9 +158,8 @@ def check_optimizers(training: TrainingSpec) -> None:
     for settings in (training.optimizer, *map(training.group_settings, training.groups)):
         parameter = nn.Parameter(torch.zeros(1))
         parameter.grad = torch.zeros(1)
-        options = _options(settings)
         with _refused("optimizer", settings):
-            OPTIMIZERS[settings.name]([parameter], **options).step()
+            OPTIMIZERS[settings.name]([parameter], **_options(settings)).step()
     with _refused("schedule", training.schedule):
         Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
 
@@ -179,3 +171,41 @@ def _refused(noun: str, spec: OptimizerSpec | ScheduleSpec) -> Iterator[None]:
         yield
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise RecipeError(f"{spec.where.child('args')}: {noun} {spec.name!r}: {one_line(error)}") from None
+
+
+class Average:
+    """The average of a module's weights: exponential ("ema") or equal ("swa", Izmailov et al., UAI 2018).
+
+    An exponential average forgets faster early on, so that the first weights do not stay in it, unless `start` is 0:
+    then the average begins with what the training starts from, which is worth keeping where that was fitted or
+    pre-trained (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Buffers, such as running
+    statistics, are copied from the last step.
+    """
+
+    def __init__(self, live: nn.Module, spec: AverageSpec):
+        self.live, self.spec, self.count = live, spec, 0  # of steps or epochs in the average
+        self.module = deepcopy(live).requires_grad_(False).eval()  # with the averaged weights
+        for part in self.module.modules():
+            if isinstance(part, nn.RNNBase):
+                part.flatten_parameters()  # on a GPU the copy would be compacted in every call
+
+    @torch.no_grad()
+    def add(self, epoch: int) -> None:
+        """Add the current weights, in epoch 0 those that the training starts from; before `start` they replace it."""
+        kept = 0.0
+        if epoch >= self.spec.start:
+            early = self.count / (10 + self.count) if self.spec.start else float(self.count > 0)
+            swa = self.count / (self.count + 1)
+            kept = min(self.spec.decay, early) if self.spec.name == "ema" else swa
+            self.count += 1
+        torch._foreach_lerp_(list(self.module.parameters()), list(self.live.parameters()), 1.0 - kept)
+        for old, new in zip(self.module.buffers(), self.live.buffers(), strict=True):
+            old.copy_(new)
+
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint keeps beside the two modules."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from a `state_dict`."""
+        self.count = state["count"]

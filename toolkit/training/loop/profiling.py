@@ -22,18 +22,26 @@ STEP, WAITING = "step", "waiting for a batch"
 def profiled_steps(brain: SystemBrain, path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Record some steps of the training in this block with torch.profiler, and report them as soon as they are over.
 
-    The forward pass of each part of the system, and each part of the step itself, is marked in the trace; the marks
-    stay on the brain. The results of the training do not change.
-
-    Args: brain: for one training only; path: of the trace, in Chrome's format, compressed if it ends in .gz.
-    Raises: CheckpointError if the trace cannot be written.
+    The forward pass of each part of the system, and each part of the step itself, is marked in the trace, which is in
+    Chrome's format, compressed if `path` ends in .gz. The marks stay on the brain.
     """
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise CheckpointError(f"The profile's trace cannot be written to {path}: its folder cannot be used.")
     names = _mark_parts(brain)
     steps = schedule(wait=0, warmup=LEFT_OUT, active=RECORDED, repeat=1)
+    fit_batch, on_stage_end, waiting = brain.fit_batch, brain.on_stage_end, ExitStack()
+
+    def one_step(batch: Any) -> Any:
+        waiting.close()
+        loss = fit_batch(batch)
+        profiler.step()
+        waiting.enter_context(record_function(WAITING))  # until the next step of the same epoch
+        return loss
+
+    def end_of_stage(*args: Any, **kwargs: Any) -> None:
+        waiting.close()
+        on_stage_end(*args, **kwargs)
+
+    brain.fit_batch, brain.on_stage_end = one_step, end_of_stage
     with profile(schedule=steps, on_trace_ready=lambda profiler: _report(profiler, names, path, say)) as profiler:
-        _mark_waiting(brain, profiler)
         yield
     if profiler.step_num <= LEFT_OUT:
         say(f"Nothing was profiled: the first {LEFT_OUT} steps are left out, and no more were trained.")
@@ -59,33 +67,14 @@ def _mark_parts(brain: SystemBrain) -> set[str]:
     return {*parts, WAITING}
 
 
-def _mark_waiting(brain: SystemBrain, profiler: profile) -> None:
-    """Mark the time between a step and the next one of the same epoch, and count steps."""
-    fit_batch, on_stage_end, waiting = brain.fit_batch, brain.on_stage_end, ExitStack()
-
-    def one_step(batch: Any) -> Any:
-        waiting.close()
-        loss = fit_batch(batch)
-        profiler.step()
-        waiting.enter_context(record_function(WAITING))
-        return loss
-
-    def end_of_stage(*args: Any, **kwargs: Any) -> None:
-        waiting.close()
-        on_stage_end(*args, **kwargs)
-
-    brain.fit_batch, brain.on_stage_end = one_step, end_of_stage
-
-
 def _report(profiler: profile, names: set[str], path: Path, say: Callable[[str], None]) -> None:
     """Write the trace, then print the most expensive parts."""
     marks = [event for event in profiler.key_averages() if event.is_user_annotation and event.key in names]
     if not (steps := next((event.count for event in marks if event.key == STEP), 0)):
         return
-    try:
-        profiler.export_chrome_trace(str(path))
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"The profile's trace cannot be written to {path}: {error}.") from error
+    profiler.export_chrome_trace(str(path))
+    if not os.path.isfile(path):  # torch only logs why
+        raise CheckpointError(f"The profile's trace cannot be written to {path}.")
     seconds = {event.key: max(event.cpu_time_total, event.device_time_total) / 1e6 / steps for event in marks}
     total = seconds[STEP] + seconds.get(WAITING, 0.0)
     say(f"Profile of {steps} steps of {1000 * total:.3f} ms; the most expensive parts, with what they call:")

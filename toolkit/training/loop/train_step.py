@@ -14,11 +14,6 @@ from toolkit.errors import ToolkitError, one_line
 from toolkit.model.system import System
 from toolkit.training.loop.objective import Objective, Targets
 
-# Buffers are not broadcast before each batch: those that change are the same on all ranks, or averaged after the step.
-# torch 2.14 has a new name for this option and warns of the old one.
-NAMES = ("forward_sync_buffers", "broadcast_buffers")
-LEAVE_BUFFERS = {next(n for n in NAMES if n in signature(DistributedDataParallel.__init__).parameters): False}
-
 
 class TrainStep(nn.Module):
     """Computes the loss of a batch: the system's output, then the objective."""
@@ -28,10 +23,7 @@ class TrainStep(nn.Module):
         self.system, self.objective = system, objective
 
     def forward(self, batch: Batch, targets: Targets, whole: Targets | None = None) -> Tensor:
-        """The loss, a scalar; with several ranks, the mean of their values is the loss of all rows.
-
-        Args: batch: on the device; targets: on the CPU, where reading them is free; whole: targets of all ranks' rows.
-        """
+        """The loss, a scalar, of a batch on the device, and targets on the CPU; `whole`: those of all ranks' rows."""
         return self.objective(self.system(batch.inputs, batch.covariates, batch.mix), targets, whole, batch.mix)
 
 
@@ -39,8 +31,12 @@ def on_ranks(step: TrainStep) -> DistributedDataParallel:
     """The same step with gradients averaged over the ranks; its parameters become those of rank 0.
 
     On some rank a step may not use all parameters (a dropped layer, a loss without rows): DDP searches for unused ones.
+    Buffers are not broadcast: those that change are the same on all ranks, or averaged after the step.
     """
-    return DistributedDataParallel(step, **LEAVE_BUFFERS, find_unused_parameters=True)
+    # torch 2.14 has a new name for the option and warns of the old one
+    known = signature(DistributedDataParallel.__init__).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return DistributedDataParallel(step, find_unused_parameters=True, **{buffers: False})
 
 
 def compile_system(system: System, *, backend: str = "inductor") -> None:
