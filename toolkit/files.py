@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "audio-classification-toolkit"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
-DEEPEST = 100  # nested values in JSON
-LONGEST = 19  # digits of a whole number in JSON
-_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}  # first: one begins with a mark of UTF-16
-_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+DEEPEST = 100  # nested values in a recipe
+LONGEST = 19  # digits of a whole number in a recipe
 
 
 def cache_folder() -> Path:
@@ -37,11 +35,8 @@ def cache_folder() -> Path:
 
 
 def resolved(path: str | Path) -> Path:
-    """An absolute path without links and dots; unlike Path.resolve, it accepts every name and every loop of links."""
-    try:
-        return Path(os.path.realpath(path))
-    except ValueError:  # a NUL, which no file's name can hold
-        return Path(path).absolute()
+    """An absolute path without links and dots; unlike Path.resolve, it accepts a loop of links."""
+    return Path(os.path.realpath(path))
 
 
 def kind_unless_file(path: str | Path) -> str | None:
@@ -58,29 +53,10 @@ def require_file(path: Path) -> Path:
     return path
 
 
-def refuse_special_files(folder: Path, error: type[ToolkitError], remedy: str) -> None:
-    """Raise `error` if a folder to be written to holds a device, a pipe, or a folder with the name of a file."""
-    for path in sorted(folder.glob("*")):
-        with contextlib.suppress(OSError):  # a link that leads nowhere
-            of_a_file = path.name == "lock" or path.suffix in (".json", ".csv", ".npz", ".yaml")
-            if (kind := kind_unless_file(path)) and (kind != "a folder" or of_a_file):
-                raise error(f"{path} is {kind}, not a file: {remedy}.")
-
-
 def decoded(content: bytes, errors: str = "strict") -> str:
-    """Decode text: UTF-8, or UTF-16 or UTF-32 if a byte order mark says so."""
-    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
-    return content.decode(encoding, errors)
-
-
-def lines_without_marks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without byte order marks; from a mark of UTF-16 or UTF-32 on, all are converted to UTF-8."""
-    rest = iter(lines)
-    for line in rest:
-        if line.startswith(tuple(_MARKS)):
-            yield from decoded(b"".join([line, *rest]), "replace").encode().splitlines()
-        else:
-            yield line.removeprefix(codecs.BOM_UTF8)
+    """Decode text: UTF-8, or UTF-16 if a byte order mark says so."""
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors)
 
 
 def read_text(path: Path, errors: str = "strict") -> str:
@@ -103,7 +79,7 @@ def replacing(
     Yields: the path to write to, in the same folder.
     Raises: ToolkitError: `error`, in place of an OSError.
     """
-    if "\0" in str(path) or not path.name:
+    if not path.name:
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
     kind = kind_unless_file(path) if os.path.exists(path) else None
     special = kind not in (None, "a folder")
@@ -227,8 +203,7 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     """The value of a JSON text from any source.
 
     Args: text: bytes are UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
-    Raises: ValueError, with one line that says what is wrong; also if values are nested deeper than `DEEPEST`, a whole
-        number has more than `LONGEST` digits, or text holds a lone surrogate, which no file can hold.
+    Raises: ValueError, with one line that says what is wrong.
 
     >>> parse_json("[1, 1e999]", strict=True)
     Traceback (most recent call last):
@@ -236,17 +211,9 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     """
     hooks = {"parse_constant": _finite, "parse_float": _finite, "object_pairs_hook": without_repeated_keys}
     try:
-        text = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = json.loads(text, parse_int=_whole, **(hooks if strict else {}))
-        if _is_deeper(value, DEEPEST):
-            raise RecursionError
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
+        return json.loads(text, **(hooks if strict else {}))
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
-    except UnicodeEncodeError:
-        raise ValueError("it holds a lone surrogate, which is not a character") from None
 
 
 def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, Any]:
@@ -267,21 +234,6 @@ def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, A
     except (OSError, ValueError) as cause:
         reason = one_line(getattr(cause, "strerror", None) or str(cause))
     raise error(f"{path} is damaged ({reason}): {remedy}.")
-
-
-def _is_deeper(value: Any, most: int) -> bool:
-    """Whether a value is nested in more than `most` steps, without the recursion that could be too deep itself."""
-    level = [value]
-    for _ in range(most):
-        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
-        level = [item for items in inner for item in items]
-    return bool(level)
-
-
-def _whole(text: str) -> int:
-    if len(text) > LONGEST + text.startswith("-"):
-        raise ValueError(f"{text[:20]}... is too large")
-    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -16,9 +16,9 @@ from toolkit.errors import ExperimentError, counted
 from toolkit.experiment.display import live_display, print_cells
 from toolkit.experiment.engine import Workers, cluster_workers, local_workers
 from toolkit.experiment.plan import TRIALS, existing_plan, make_plan, merged, read_plan, write_plan
-from toolkit.experiment.progress import CELLS, LOCK, Progress, Record, Records, is_alive
+from toolkit.experiment.progress import LOCK, Progress, Record, Records, is_alive
 from toolkit.experiment.tasks import Task, Threads, error_text, make_tasks, run_task
-from toolkit.files import DISTRIBUTION, LONGEST, locked, refuse_special_files
+from toolkit.files import DISTRIBUTION, LONGEST, locked
 from toolkit.plugins.versions import code_version
 from toolkit.terminal import say
 from toolkit.training.preparation import Source
@@ -144,8 +144,6 @@ def run_experiment(
 def _turn(folder: Path, show: Callable[[], None]) -> Iterator[None]:
     """Wait until no other process runs the experiment of a folder, then keep others waiting during the block."""
     for turn in count():
-        for inner in (folder, folder / CELLS):
-            refuse_special_files(inner, ExperimentError, "delete it, or choose another --output")
         with ExitStack() as stack:
             try:
                 folder.mkdir(parents=True, exist_ok=True)

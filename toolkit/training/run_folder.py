@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, one_line
-from toolkit.files import csv_text, locked, read_json, refuse_special_files, to_cell, write_whole
+from toolkit.files import csv_text, locked, read_json, to_cell, write_whole
 from toolkit.recipe.checks import Mismatch, check_value
 from toolkit.statistics.metrics import summary_of
 
@@ -72,7 +72,6 @@ class RunFolder:
         remedy = "choose another --output_folder"
         with ExitStack() as stack:
             try:
-                refuse_special_files(self.path, CheckpointError, f"delete it, or {remedy}")
                 self.path.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.path / "lock", wait=wait))
             except OSError as error:

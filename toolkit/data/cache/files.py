@@ -15,7 +15,7 @@ from torch import Tensor
 
 from toolkit.data.cache.store import DESCRIPTION, REMEDY, SUFFIX, lock_of
 from toolkit.errors import CacheError, one_line
-from toolkit.files import locked, refuse_special_files, require_file, write_whole
+from toolkit.files import locked, require_file, write_whole
 
 CHECKSUM = "crc32"
 KINDS = {"F32": torch.float32, "F16": torch.float16}
@@ -81,7 +81,6 @@ class FeatureFiles:
     def filling(self) -> Iterator[None]:
         """Be the only process that computes this front end. Raises: CacheError if its folder cannot be locked."""
         lock = self.folder / "filling"
-        refuse_special_files(self.folder, CacheError, REMEDY)
         with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)

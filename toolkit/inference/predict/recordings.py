@@ -29,7 +29,6 @@ from toolkit.errors import (
     join,
     one_line,
 )
-from toolkit.files import lines_without_marks
 from toolkit.inference.predict.covariates import GivenCovariates
 
 STANDARD_INPUT = "-"
@@ -173,7 +172,7 @@ class RecordingSources:
             if name != STANDARD_INPUT:
                 yield from self._recordings_of(name, report, note)
                 continue
-            for line in lines_without_marks(self.lines):
+            for line in self.lines:
                 if _BINARY.search(line):
                     raise PredictionError(
                         "Standard input is not a list of paths, one per line: save audio to a file, and name the file"
