@@ -39,7 +39,6 @@ def store(root: Path, name: str, *, used: float) -> FeatureFiles:
     with files.filling():
         files.write("u", [torch.ones(300, 2), torch.full((200, 2), 2.0)])
     os.utime(files.folder / DESCRIPTION, (used, used))
-    files.close()
     return files
 
 
@@ -90,10 +89,9 @@ def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
     store(root, "a", used=1)
     store(root, "b", used=2)
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
-    in_use = FeatureFiles(root / "a", {}, say=pytest.fail)
-    make_room(1, keep=[], say=lambda line: None)
-    assert names() == ["a"]
-    in_use.close()
+    with FeatureFiles(root / "a", {}, say=pytest.fail).in_use():
+        make_room(1, keep=[], say=lambda line: None)
+        assert names() == ["a"]
     make_room(1, keep=[], say=lambda line: None)
     assert names() == []
 
@@ -230,7 +228,6 @@ def test_cache_clear_refuses_a_name_that_is_not_there(root):
 
 def test_cache_clear_leaves_what_is_in_use(root):
     store(root, "abc", used=1)
-    in_use = FeatureFiles(root / "abc", {}, say=pytest.fail)
-    done = invoke("clear", "--yes")
+    with FeatureFiles(root / "abc", {}, say=pytest.fail).in_use():
+        done = invoke("clear", "--yes")
     assert done.exit_code == 1 and "abc is in use" in done.output and names() == ["abc"]
-    in_use.close()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from toolkit.contracts import Extractor, Seq
 from toolkit.data.segments import SegmentSet
-from toolkit.errors import CacheError, RecipeError, ShapeError
+from toolkit.errors import RecipeError, ShapeError
 from toolkit.files import DISTRIBUTION
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.versions import code_version
@@ -55,22 +55,16 @@ def rows_of(features: Seq, *, level: str, precision: str) -> list[Tensor]:
 
 
 def front_end_description(
-    extractor: Extractor, *, level: str, code: Mapping[str, str], segments: SegmentSet, precision: str, device: str
+    extractor: Extractor, *, code: Mapping[str, str], segments: SegmentSet, precision: str, device: str
 ) -> dict[str, Any]:
     """Everything that features depend on besides the audio, JSON-able.
 
-    Args: extractor; level: for messages; code: distribution -> version of the front end's code; segments: for their
-        sample rate and fixed length; precision: of the stored values; device: only its type counts.
+    Args: extractor; code: distribution -> version of the front end's code; segments: for their sample rate and fixed
+        length; precision: of the stored values; device: only its type counts.
     """
-    try:
-        args = json.loads(json.dumps(dict(extractor.front_end_args)))
-    except (TypeError, ValueError) as error:
-        problem = f"front_end_args cannot be written as JSON ({error}), so its features cannot be kept"
-        remedy = "fix the plugin, or give --training.feature_cache_mb 0"
-        raise CacheError(f"Level {level!r}: {problem}: {remedy}.") from error
-    frozen = [(name, parameter) for name, parameter in extractor.named_parameters() if not parameter.requires_grad]
+    frozen = {name: weight for name, weight in extractor.named_parameters() if not weight.requires_grad}
     digest = hashlib.sha256()
-    for name, parameter in frozen:
+    for name, parameter in frozen.items():
         values = parameter.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy())
@@ -78,7 +72,7 @@ def front_end_description(
         "format": FORMAT,
         "class": f"{type(extractor).__module__}:{type(extractor).__qualname__}",
         "code": dict(code),
-        "args": args,
+        "args": json.loads(json.dumps(dict(extractor.front_end_args))),
         "frozen": digest.hexdigest() if frozen else None,
         "sample_rate": segments.sample_rate,
         "fixed_samples": segments.fixed_samples,

@@ -1,11 +1,10 @@
 """A front end's features on disk: a safetensors file for each utterance, with a tensor for each of its segments."""
 
-import contextlib
 import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -15,14 +14,14 @@ from torch import Tensor
 
 from toolkit.data.cache.store import DESCRIPTION, REMEDY, SUFFIX, lock_of
 from toolkit.errors import CacheError, one_line
-from toolkit.files import locked, require_file, write_whole
+from toolkit.files import locked, write_whole
 
 CHECKSUM = "crc32"
 KINDS = {"F32": torch.float32, "F16": torch.float16}
 
 
 class FeatureFiles:
-    """The files of one front end, in a folder that is made when needed; until `close`, no process removes it.
+    """The files of one front end, in a folder that is made when needed.
 
     Args: folder, description: of the front end; level: the first that uses it; rate: stored bytes per sample of audio.
     """
@@ -32,50 +31,47 @@ class FeatureFiles:
     ):
         self.folder, self.description, self.say = folder, dict(description), say
         self.level, self.rate = level, rate
-        self.intact: set[str] = set()
-        self._damaged: set[str] = set()
-        self._use = ExitStack()
-        with contextlib.suppress(OSError):  # the folder may be read-only
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock_of(folder).touch()
-            self._use.enter_context(locked(lock_of(folder), wait=True, shared=True))
-        with contextlib.suppress(OSError):  # it is not there yet, or read-only
-            os.utime(folder / DESCRIPTION)
+        self._intact: set[str] = set()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let no process remove the files meanwhile; the time counts as their last use."""
+        with ExitStack() as stack:
+            with suppress(OSError):  # the folder may be read-only
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                lock_of(self.folder).touch()
+                stack.enter_context(locked(lock_of(self.folder), wait=True, shared=True))
+            with suppress(OSError):  # it is not there yet, or read-only
+                os.utime(self.folder / DESCRIPTION)
+            yield
 
     def path(self, utterance: str) -> Path:
         """The file of an utterance, by its name in the cache."""
         return self.folder / f"{utterance}{SUFFIX}"
 
     def holds(self, utterance: str) -> bool:
-        """Whether an utterance is there and intact; damage is reported. Raises: CacheError if it cannot be read."""
-        if utterance in self.intact:
+        """Whether an utterance is there and intact; a damaged file is reported and deleted."""
+        if utterance in self._intact:
             return True
         path = self.path(utterance)
         try:
-            with safe_open(require_file(path), "pt") as file:
+            with safe_open(path, "pt") as file:
                 rows = [file.get_tensor(str(number)) for number in range(len(file.keys()))]
                 if file.metadata() != {CHECKSUM: _checksum(rows)}:
                     raise ValueError("its checksum does not match")
         except FileNotFoundError:
             return False
-        except OSError as error:
-            raise CacheError(f"{path} cannot be read ({error.strerror or error}): {REMEDY}.") from error
         except (SafetensorError, ValueError) as error:
-            if utterance not in self._damaged:
-                self.say(f"A file of the feature cache is damaged and computed again: {path} ({one_line(error)})")
-            self._damaged.add(utterance)
+            self.say(f"A file of the feature cache is damaged and computed again: {path} ({one_line(error)})")
+            path.unlink(missing_ok=True)
             return False
-        self.intact.add(utterance)
+        self._intact.add(utterance)
         return True
 
     def write(self, utterance: str, rows: Sequence[Tensor]) -> None:
         """Store features of an utterance's segments, each [frames, channels]. Raises: CacheError if that fails."""
         content = save({str(n): row for n, row in enumerate(rows)}, metadata={CHECKSUM: _checksum(rows)})
         write_whole(self.path(utterance), content, CacheError, REMEDY)
-
-    def close(self) -> None:
-        """Let other processes remove the files."""
-        self._use.close()
 
     @contextmanager
     def filling(self) -> Iterator[None]:

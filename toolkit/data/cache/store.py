@@ -15,14 +15,14 @@ from typing import Any
 from toolkit.errors import CacheError
 from toolkit.files import cache_folder, locked, parse_json, read_text
 
-FOLDER_VARIABLE, LIMIT_VARIABLE = "TOOLKIT_CACHE", "TOOLKIT_CACHE_GB"
+LIMIT_VARIABLE = "TOOLKIT_CACHE_GB"
 DESCRIPTION, SUFFIX = "front-end.json", ".safetensors"
 REMEDY = "make room, set TOOLKIT_CACHE to another folder, or give --training.feature_cache_mb 0"
 
 
 def features_folder() -> Path:
     """Where the front ends' folders are: below $TOOLKIT_CACHE, else in the user's cache folder."""
-    return Path(os.environ.get(FOLDER_VARIABLE) or cache_folder()) / "features"
+    return Path(os.environ.get("TOOLKIT_CACHE") or cache_folder()) / "features"
 
 
 def limit_bytes() -> float:
@@ -54,15 +54,12 @@ class StoredFrontEnd:
             return {}
 
     def remove(self) -> bool:
-        """Delete it unless a run uses it; return whether it was deleted. Raises: CacheError if that is not allowed."""
-        try:
-            with locked(lock_of(self.path), wait=False) as held:
-                if held:
-                    with contextlib.suppress(FileNotFoundError):
-                        shutil.rmtree(self.path)
-                return held
-        except OSError as error:
-            raise CacheError(f"{self.path} cannot be deleted ({error.strerror or error}): {REMEDY}.") from error
+        """Delete it unless a run uses it; return whether it was deleted."""
+        with locked(lock_of(self.path), wait=False) as held:
+            if held:
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(self.path)
+            return held
 
 
 def lock_of(folder: Path) -> Path:
