@@ -25,7 +25,7 @@ def test_stored_features_give_what_the_waveform_gives(recipe):
     (expected,) = [parts.system(batch.inputs, batch.covariates) for batch in in_order(parts.data.train)]
     with closing(parts.cache()) as cache:
         (batch,) = in_order(parts.data.train, cache)
-    assert batch.wave is None and batch.features["mfcc"].lengths.max() == 30  # 0.3 s in steps of 10 ms
+    assert batch.inputs["mfcc"].lengths.max() == 30  # 0.3 s in steps of 10 ms
     found = parts.system(batch.inputs, batch.covariates)
     for name, embedding in expected.embeddings.items():
         assert torch.allclose(found.embeddings[name], embedding, atol=1e-6)
@@ -134,8 +134,8 @@ def test_features_computed_on_the_fly_are_rounded_alike(recipe):
     parts = Parts(recipe)
     with closing(parts.cache(limit_mb=0, precision="fp16")) as cache:
         (batch,) = in_order(parts.data.train, cache)
-    values = batch.features["mfcc"].values
-    assert batch.wave is None and values.dtype == torch.float32 and torch.equal(values, values.half().float())
+    values = batch.inputs["mfcc"].values
+    assert values.dtype == torch.float32 and torch.equal(values, values.half().float())
 
 
 def test_a_value_that_overflows_is_refused_with_its_level(recipe):
@@ -159,7 +159,7 @@ def test_workers_read_the_same(recipe):
         loader = SegmentLoader(train, cache, batch_size=1, num_workers=1)
         for segment, batch in zip(train.segments, loader, strict=True):
             name = train.utterances[segment.utterance].path.name
-            assert torch.equal(batch.features["mfcc"].values[0], parts.rows()[name, segment.start])
+            assert torch.equal(batch.inputs["mfcc"].values[0], parts.rows()[name, segment.start])
 
 
 def test_a_process_that_starts_afresh_gets_names_of_files_and_no_features(recipe):
@@ -177,7 +177,7 @@ def test_batches_of_stored_features_are_padded_to_the_longest(recipe):
         train, dataset = parts.data.train, cache.dataset(parts.data.train)
         lengths = [len(dataset[index][1]["mfcc"]) for index in range(len(dataset))]
         shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
-        seq = train.collate([dataset[shortest], dataset[longest]]).features["mfcc"]
+        seq = train.collate([dataset[shortest], dataset[longest]]).inputs["mfcc"]
     assert seq.lengths.tolist() == [min(lengths), max(lengths)]
     assert seq.values[0, min(lengths) :].abs().sum() == 0
 

@@ -38,7 +38,7 @@ def test_whole_utterances_come_in_batches_of_so_many_seconds(recipe):
     batches = data.training_batches()
     loaded = list(data.loader(data.train, batches))
     # six of 0.25 s in threes, then two of 0.4 s, which are as many as a second holds
-    assert sorted(tuple(batch.wave.values.shape) for batch in loaded) == [(2, 6400), (3, 4000), (3, 4000)]
+    assert sorted(tuple(batch.inputs.values.shape) for batch in loaded) == [(2, 6400), (3, 4000), (3, 4000)]
     assert len(loaded) == len(batches)
 
 
@@ -47,7 +47,7 @@ def test_an_evaluation_has_every_segment_once_from_short_to_long(recipe):
     loaded = list(data.loader(data.evaluation))
     seen = [index for batch in loaded for index in batch.utterances.tolist()]
     assert sorted(seen) == list(range(len(data.evaluation.utterances)))
-    widths = [batch.wave.values.shape[1] for batch in loaded]
+    widths = [batch.inputs.values.shape[1] for batch in loaded]
     assert widths == sorted(widths)
 
 

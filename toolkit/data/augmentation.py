@@ -73,7 +73,7 @@ class Augmentations:
 
     def change(self, batch: Batch) -> Batch:
         """Apply the steps that read features or batches to a batch."""
-        features, mix = batch.features, None
+        features, mix = batch.inputs, None
         with plugin_failures():
             for step in self.others:
                 if step.augmentation.reads == "features":
@@ -81,7 +81,7 @@ class Augmentations:
                     features = {**features, level: self._rows(step, features[level], batch.draws)}
                 elif mix is None:  # at most one mixes a batch
                     features, mix = self._mixed(step, features, batch.draws[0].place._replace(row=0))
-        return replace(batch, features=features, mix=mix)
+        return replace(batch, inputs=features, mix=mix)
 
     def _mixed(self, step: Step, features: Mapping[str, Seq], first: Place) -> tuple[Mapping[str, Seq], Mix | None]:
         generator = self._generator(step, first)

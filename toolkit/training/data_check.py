@@ -110,7 +110,7 @@ def _run_once(system: "System", objective: "Objective", preparation: Preparation
     if isinstance(batch, ToolkitError):
         return
     with torch.no_grad(), plugin_failures():
-        features = system.eval().features(batch.wave)
+        features = system.eval().features(batch.inputs)
         parts = (*system.levels.values(), system.fusion, *system.heads.values())
         if not any(part.fits and ORIGIN in vars(part) for part in parts):  # others' plugins may need their `fit` first
             objective(system(features, batch.covariates), batch.targets)

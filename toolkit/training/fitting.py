@@ -31,7 +31,7 @@ def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: Se
         level = step.levels[0]
         try:
             step.augmentation.fit(
-                batch.features[level] for batch in in_order(segments, cache, levels=[level], sampler=some)
+                batch.inputs[level] for batch in in_order(segments, cache, levels=[level], sampler=some)
             )
         except RecipeError as error:
             where = recipe.augmentations[step.name].where.child("on")
@@ -73,13 +73,13 @@ def fit_parts(
     unfitted = _copies(system)
     for name, level in system.levels.items():
         if level.fits and recipe.training.init_from is None:
-            level.fit(batch.features[name] for batch in batches(f"scaling level {name}: batch", [name]))
+            level.fit(batch.inputs[name] for batch in batches(f"scaling level {name}: batch", [name]))
     if system.fusion.fits and recipe.training.init_from is None:
-        system.fusion.fit(system.frames(batch.features) for batch in batches("scaling the fusion: batch"))
+        system.fusion.fit(system.frames(batch.inputs) for batch in batches("scaling the fusion: batch"))
 
     def known_rows(head: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
         for batch in batches(f"fitting head {head}: batch", passes=recipe.training.fit_passes):
-            embeddings, _ = system.embed(batch.features, batch.covariates)
+            embeddings, _ = system.embed(batch.inputs, batch.covariates)
             classes = batch.targets[recipe.model.heads[head].target]
             known = classes != UNKNOWN
             yield system.read_by(head, embeddings)[known], classes[known], groups[batch.utterances][known.cpu()]
@@ -108,7 +108,7 @@ def _require_state(system: System, name: str, copy: nn.Module, batch: Batch) -> 
     """Raise FailedPlugin unless a fitted part's state makes the copy, which was not fitted, compute the same."""
 
     def outputs() -> Tensor:
-        made = system(batch.features, batch.covariates)
+        made = system(batch.inputs, batch.covariates)
         return torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1)
 
     part = system.get_submodule(name)

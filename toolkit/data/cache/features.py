@@ -86,13 +86,12 @@ class FeatureCache:
 
     def completed(self, batch: Batch, levels: Collection[str] | None = None) -> Batch:
         """Compute a batch's features for the levels whose waveforms it holds; if all share one, for `levels`."""
-        if batch.features is None:
-            return replace(batch, wave=None, features=self.compute(batch.wave, levels))
-        features = {key: seq for key, seq in batch.features.items() if isinstance(key, str)}
-        for key, wave in batch.features.items():
-            if not isinstance(key, str):
-                features |= self.compute(wave, key)
-        return replace(batch, features=features)
+        if isinstance(batch.inputs, Seq):
+            return replace(batch, inputs=self.compute(batch.inputs, levels))
+        features = {}
+        for key, seq in batch.inputs.items():
+            features |= {key: seq} if isinstance(key, str) else self.compute(seq, key)
+        return replace(batch, inputs=features)
 
     def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Items:
         """What a loader reads: features of segments, stored as by `fill`, or the segments if features are not kept."""
