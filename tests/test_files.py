@@ -147,26 +147,6 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"link", "there"}
 
 
-def test_a_device_and_a_fifo_are_written_to_and_stay(tmp_path):
-    (tmp_path / "null").symlink_to("/dev/null")
-    write_whole(tmp_path / "null", "x", CacheError, REMEDY, durable=True, stream=True)
-    assert (tmp_path / "null").is_char_device()
-    (tmp_path / "full").symlink_to("/dev/full")
-    with pytest.raises(CacheError, match=r"full cannot be written \(No space left on device\)"):
-        write_whole(tmp_path / "full", "x", CacheError, REMEDY, stream=True)
-    os.mkfifo(tmp_path / "pipe")
-    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_whole(tmp_path / "pipe", "hello", CacheError, REMEDY, stream=True)
-    assert os.read(reader, 10) == b"hello" and (tmp_path / "pipe").is_fifo()
-    os.close(reader)
-    reader, writer = os.pipe()  # /dev/stdout and the shell's >(...) are links to a pipe without a name
-    (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{writer}")
-    write_whole(tmp_path / "stdout", "hello", CacheError, REMEDY, stream=True)
-    assert os.read(reader, 10) == b"hello"
-    os.close(reader)
-    os.close(writer)
-
-
 def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")

@@ -138,13 +138,7 @@ def one_line(what: object) -> str:
     >>> one_line(ValueError("no more" + chr(10) + "than one")), one_line("a" + chr(27) + "[2J")
     ('ValueError: no more than one', 'a?[2J')
     """
-    try:
-        text = str(what)
-    except Exception:  # a third party's exception may fail even here
-        text = ""
-    if isinstance(what, BaseException):
-        text = f"{type(what).__name__}: {text}".rstrip(": ")
-    line = printable(text)
+    line = printable(f"{type(what).__name__}: {what}".rstrip(": ") if isinstance(what, BaseException) else str(what))
     return line if len(line) <= 400 else line[:397] + "..."
 
 

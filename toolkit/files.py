@@ -65,32 +65,25 @@ def read_text(path: Path, errors: str = "strict") -> str:
 
 
 @contextmanager
-def replacing(
-    path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False, stream: bool = False
-) -> Iterator[Path]:
+def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False) -> Iterator[Path]:
     """Write a file or a folder under a temporary name, then move it to `path` in one step; a failure leaves nothing.
 
     A link stays; the file that it leads to is replaced.
 
     Args: path: of a file, which is replaced, or of a folder, which must not exist; missing parents are made; error:
         raised if writing fails; remedy: what the user can do then, as the end of a sentence: "choose another
-        --output"; durable: wait until content and name are on the disk, so that they survive a power failure;
-        stream: write directly to a device or a pipe instead of refusing it.
+        --output"; durable: wait until content and name are on the disk, so that they survive a power failure.
     Yields: the path to write to, in the same folder.
     Raises: ToolkitError: `error`, in place of an OSError.
     """
     if not path.name:
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
     kind = kind_unless_file(path) if os.path.exists(path) else None
-    special = kind not in (None, "a folder")
-    if special and not stream:
+    if kind not in (None, "a folder"):  # as root, a device would be replaced
         raise error(f"{path} is {kind}, not a file: {remedy}.")
     target = resolved(path) if os.path.islink(path) else path
     partial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.partial")
     try:
-        if special:  # by its own name: /dev/stdout may lead to a pipe without one
-            yield path
-            return
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         if durable:

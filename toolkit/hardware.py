@@ -62,15 +62,6 @@ def give_back() -> None:
     _glibc("malloc_trim", 0)
 
 
-def give_back_large_blocks(_worker: int = 0) -> None:
-    """From now on in this process, return each block of a megabyte or more to the system when it is freed.
-
-    For workers that make batches of many sizes, between which unused memory would add up to several hundred megabytes.
-    """
-    _glibc("mallopt", _MMAP_THRESHOLD, _LARGE)
-    _glibc("mallopt", _TRIM_THRESHOLD, _LARGE)
-
-
 def keep_freed_blocks() -> None:
     """From now on in this process, keep freed memory for the next arrays.
 

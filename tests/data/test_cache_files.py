@@ -11,7 +11,7 @@ import torch
 from cached_features import Parts, same, stored_files
 
 from toolkit.contracts import Seq
-from toolkit.data.cache import files as cache_files
+from toolkit.data import front_ends as cache_files
 from toolkit.data.cache.store import features_folder
 from toolkit.data.front_ends import rows_of
 from toolkit.data.loaders import in_order

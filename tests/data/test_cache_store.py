@@ -15,8 +15,8 @@ from several_ranks import CONTEXT
 from small_system import write_recipe
 
 from toolkit.cli.main import main
-from toolkit.data.cache.files import FeatureFiles, read_segment
 from toolkit.data.cache.store import DESCRIPTION, features_folder, limit_bytes, make_room, stored_front_ends
+from toolkit.data.front_ends import FeatureFiles, read_segment
 from toolkit.errors import CacheError
 
 UTTERANCES = 24

@@ -7,7 +7,6 @@ from small_system import write_recipe
 
 from toolkit.corpus.targets import shuffled_value
 from toolkit.errors import RecipeError
-from toolkit.hardware import give_back_large_blocks
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run_data import RunData
 
@@ -82,8 +81,3 @@ def test_an_utterance_that_is_longer_than_a_batch_is_named(recipe):
 def test_settings_that_cannot_be_are_refused(recipe, options, message):
     with pytest.raises(RecipeError, match=message):
         run_data(recipe, *options)
-
-
-def test_workers_of_a_loader_give_back_what_they_freed(recipe):
-    data = run_data(recipe)
-    assert data.loader(data.train).worker_init_fn is give_back_large_blocks  # what it does: test_memory.py

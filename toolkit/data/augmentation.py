@@ -7,8 +7,7 @@ An augmentation that mixes a batch draws once for the whole batch, as for its fi
 share; partners are drawn among each rank's own rows.
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +23,6 @@ from toolkit.errors import RecipeError
 from toolkit.plugins.plugin import plugin_failures, require_rule
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import Recipe, names_in
-
-TIMED = 8  # segments that `say_cost` times
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +56,12 @@ class Augmentations:
     def changed_levels(self) -> list[str]:
         """Levels whose front ends get augmented waveforms."""
         return list(dict.fromkeys(level for step in self.waves for level in step.levels))
+
+    @property
+    def note(self) -> str:
+        """What those of waveforms cost, as a line."""
+        names, levels = ", ".join(step.name for step in self.waves), ", ".join(self.changed_levels)
+        return f"Waveforms are augmented ({names}): the training features of {levels} are recomputed in each epoch."
 
     @property
     def fitted(self) -> list[Step]:
@@ -168,21 +171,3 @@ def build_augmentations(recipe: Recipe) -> Augmentations:
         built = [first, *(build("augmentation", spec, context) for _ in apart[1:])]
         steps += [Step(name, one, spec.p, some) for one, some in zip(built, apart, strict=True)]
     return Augmentations(steps, seed=recipe.seed, segment_samples=recipe.audio.segment_samples)
-
-
-def say_cost(augmentations: Augmentations, segments: SegmentSet, cache: FeatureCache, say: Callable[[str], None]):
-    """Say how much time augmented waveforms add to an epoch, measured on TIMED segments."""
-    dataset = AugmentedSegments(segments, augmentations, cache)
-    chosen = [Draw.at(index, 0, 0, index) for index in range(0, len(dataset), -(-len(dataset) // TIMED))]
-    started = time.perf_counter()
-    batch = segments.collate([dataset[draw] for draw in chosen])
-    read = time.perf_counter()
-    if isinstance(batch, Batch):
-        cache.completed(batch)
-    times = len(dataset) / len(chosen)
-    changing, computing = (read - started) * times, (time.perf_counter() - read) * times
-    names, levels = ", ".join(step.name for step in augmentations.waves), ", ".join(augmentations.changed_levels)
-    say(
-        f"Waveforms are augmented ({names}): the training features of {levels} are recomputed in each epoch, in "
-        f"about {changing + computing:.2g} s ({changing:.2g} s to read and change, {computing:.2g} s for front ends)."
-    )

@@ -15,7 +15,6 @@ from toolkit.data.loaders import SegmentLoader
 from toolkit.data.segments import SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError
-from toolkit.hardware import give_back_large_blocks
 from toolkit.statistics.utterance_means import UtteranceMeans
 from toolkit.training.preparation import Preparation
 
@@ -91,7 +90,6 @@ class RunData:
             batch_sampler=batches,
             num_workers=training.workers,
             persistent_workers=training.workers > 0,
-            worker_init_fn=give_back_large_blocks,
             pin_memory=torch.device(self.device).type == "cuda",
         )
 

@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from toolkit.contracts import Seq
-from toolkit.data.cache.files import FeatureFiles, read_segment
 from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, make_room, megabytes
-from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
+from toolkit.data.front_ends import FeatureFiles, front_end_description, front_end_key, read_segment, rounded, rows_of
 from toolkit.data.segments import Batch, Items, SegmentSet
-from toolkit.errors import AudioError, CacheError, ToolkitError, one_line
+from toolkit.errors import CacheError, ToolkitError, one_line
 from toolkit.files import sha256
 from toolkit.hardware import begin_worker
 from toolkit.model.system import System
@@ -105,7 +104,7 @@ class FeatureCache:
         """Compute and store the missing features of some sets, by default for all levels, if features are kept.
 
         Returns: the utterances of the sets, in order.
-        Raises: CacheError if the cache cannot be written; RecipeError as `rounded`; AudioError if a file is unreadable.
+        Raises: CacheError if the cache cannot be written; RecipeError as `rounded`; AudioError as `read_audio`.
         """
         if not self.kept:
             return []
@@ -180,13 +179,9 @@ class FeatureCache:
         utterances = []
         for index, indices in enumerate(segments.by_utterance):
             utterance = segments.utterances[index]
-            try:
-                content = self._sha256(utterance.path)
-            except OSError as error:
-                raise AudioError(f"{utterance.path} cannot be read: {error.strerror or error}") from None
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
             padded = [widths[i] for i in indices]
-            what = [content, utterance.start, utterance.end, cuts, padded]
+            what = [self._sha256(utterance.path), utterance.start, utterance.end, cuts, padded]
             name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
             utterances.append(CachedUtterance(name, segments, index, sum(padded)))
         return utterances
