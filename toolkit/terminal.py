@@ -117,8 +117,6 @@ def signs_of_life(name: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        if thread.ident:
-            thread.join()
 
 
 class LineHandler(logging.Handler):

@@ -6,14 +6,13 @@ from contextlib import closing
 import pytest
 import soundfile
 import torch
-from broken_extractors import GoodExtractor
 from cached_features import Parts, same, stored_files
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.store import stored_front_ends
-from toolkit.data.front_ends import rounded, rows_of
+from toolkit.data.front_ends import rounded
 from toolkit.data.loaders import SegmentLoader, in_order
-from toolkit.errors import AudioError, CacheError, RecipeError, ShapeError
+from toolkit.errors import AudioError, CacheError, RecipeError
 
 UTTERANCES = 24  # three sessions of two speakers with four each
 
@@ -81,17 +80,6 @@ def test_other_segments_are_other_entries(recipe, option):
     front_end = "--model.levels.mfcc.args.n_fft=256"
     Parts(recipe, front_end).fill()
     assert len(Parts(recipe, front_end, option).fill().computed) == UTTERANCES
-
-
-def test_lengths_beyond_the_features_are_refused(recipe):
-    class Long(GoodExtractor):
-        def features(self, wave):
-            found = super().features(wave)
-            return Seq(found.values, found.lengths + 1)
-
-    wave = Seq(torch.zeros(1, 400), torch.tensor([400]))
-    with pytest.raises(ShapeError, match=r"Level 'x': features have \d+ frames, but a length is \d+: fix"):
-        rows_of(Long().features(wave), level="x", precision="fp32")
 
 
 def test_what_does_not_fit_is_computed_for_every_batch(recipe, own_cache):

@@ -113,7 +113,7 @@ def test_a_cache_that_may_only_be_read_is_read(recipe):
 def test_features_whose_channels_come_first_in_memory_are_stored(tmp_path, precision):
     """As convolutions leave them."""
     values = torch.arange(12.0).view(1, 3, 4).transpose(1, 2)
-    rows = rows_of(Seq(values, torch.tensor([4])), level="x", precision=precision)
+    rows = rows_of(Seq(values, torch.tensor([4])), precision=precision)
     files = cache_files.FeatureFiles(tmp_path / "key", {}, say=print)
     files.write("utterance", rows)
     assert torch.equal(cache_files.read_segment(files.path("utterance"), 0), values[0])

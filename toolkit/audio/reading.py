@@ -15,7 +15,7 @@ import soundfile
 from toolkit.audio import ffmpeg
 from toolkit.audio.ffmpeg import truncated
 from toolkit.errors import AudioError
-from toolkit.files import kind_unless_file
+from toolkit.files import require_file
 
 _SUFFIXES = (
     "3gp aac ac3 aif aifc aiff amr ape au caf flac m4a mka mkv mov mp2 mp3 mp4 mpeg nist oga ogg opus rf64 snd sph tta "
@@ -85,9 +85,7 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
     """Examine a file, or a stretch of it, before it is decoded; arguments and errors as for `waves.read_audio`."""
     path = Path(path)
     try:
-        if what := kind_unless_file(path):
-            raise AudioError(f"{path} is {what}, not an audio file")
-        found = path.stat()
+        found = require_file(path).stat()
         frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)
     except FileNotFoundError:
         hint = ": a path here has /, not \\" if "\\" in path.name else ""
@@ -118,11 +116,7 @@ def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:
-    """Return how many samples `waves.Resampler` makes of `samples`.
-
-    >>> resampled_length(48001, 48000, 16000)
-    16001
-    """
+    """Return how many samples `waves.Resampler` makes of `samples`."""
     return -(-samples * new_rate // rate)
 
 
@@ -212,4 +206,4 @@ def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]
 
 
 def _cause(error: soundfile.LibsndfileError) -> str:
-    return error.error_string.strip().rstrip(".")  # the exception's text repeats the path
+    return error.error_string.strip(" .")  # the exception's text repeats the path

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Augmentation, Mix, Seq
-from toolkit.data.batches import Draw, Place
+from toolkit.data.batches import Draw
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.seeding import derive_seed
 from toolkit.data.segments import Batch, Items, Key, SegmentSet
@@ -83,10 +83,10 @@ class Augmentations:
                     (level,) = step.levels
                     features = {**features, level: self._rows(step, features[level], batch.draws)}
                 elif mix is None:  # at most one mixes a batch
-                    features, mix = self._mixed(step, features, batch.draws[0].place._replace(row=0))
+                    features, mix = self._mixed(step, features, (*batch.draws[0].place[:2], 0))
         return replace(batch, inputs=features, mix=mix)
 
-    def _mixed(self, step: Step, features: Mapping[str, Seq], first: Place) -> tuple[Mapping[str, Seq], Mix | None]:
+    def _mixed(self, step: Step, features: Mapping[str, Seq], first: tuple) -> tuple[Mapping[str, Seq], Mix | None]:
         generator = self._generator(step, first)
         if not _happens(step, generator):
             return features, None
@@ -114,7 +114,7 @@ class Augmentations:
         require_rule(step.augmentation, "change", holds, rule, changed)
         return changed
 
-    def _generator(self, step: Step, place: Place) -> torch.Generator:
+    def _generator(self, step: Step, place: tuple) -> torch.Generator:
         key = (step.name, *step.levels) if step.augmentation.reads == "features" else (step.name,)
         return torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *place))
 

@@ -170,7 +170,7 @@ class FeatureCache:
         for start in range(0, len(wave.lengths), BATCH_SIZE):
             some = slice(start, start + BATCH_SIZE)
             seq = self.compute(Seq(wave.values[some], wave.lengths[some], full=wave.full), [level])[level]
-            rows += rows_of(seq, level=level, precision=self.precision)
+            rows += rows_of(seq, precision=self.precision)
         return rows
 
     def _utterances(self, segments: SegmentSet) -> list[CachedUtterance]:

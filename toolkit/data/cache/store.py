@@ -95,9 +95,5 @@ def make_room(needed: float, *, keep: Collection[Path], say: Callable[[str], Non
 
 
 def megabytes(size: float) -> str:
-    """Format a number of bytes.
-
-    >>> megabytes(1_234_567)
-    '1.2 MB'
-    """
+    """A number of bytes for a message."""
     return f"{size / 1e6:.1f} MB"
