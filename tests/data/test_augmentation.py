@@ -9,7 +9,6 @@ from small_system import write_recipe
 from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit.data.augmentation import Augmentations, Step, build_augmentations
 from toolkit.data.batches import Draw
-from toolkit.data.cache.features import StoredFeatures
 from toolkit.data.loaders import in_order
 from toolkit.data.segments import Batch
 from toolkit.errors import FailedPlugin, ToolkitError
@@ -178,7 +177,7 @@ def test_a_waveform_augmentation_changes_the_levels_it_names_and_the_others_read
     (clean,) = in_order(data.train, cache)
     batches = data.training_batches()
     loader = data.loader(data.train, batches, cache=cache, augmentations=run.augmentations)
-    assert loader.dataset.groups.keys() == {("other",)} and isinstance(loader.dataset.stored, StoredFeatures)
+    assert loader.dataset.groups.keys() == {("other",)} and loader.dataset.files.keys() == {"mfcc"}
     for batch in loader:
         for row, index in enumerate(batch.draws):
             wave = 0.1 * data.train.read(index)

@@ -86,7 +86,8 @@ def test_what_does_not_fit_is_computed_for_every_batch(recipe, own_cache):
     parts = Parts(recipe)
     # 24 utterances of at least 0.25 s in steps of 10 ms, of 13 float32: above 31,200 bytes
     with closing(parts.cache(limit_mb=0.03)) as cache:
-        assert not cache.kept and cache.dataset(parts.data.train) is parts.data.train and cache.fill(parts.sets) == []
+        loader = SegmentLoader(parts.data.train, cache)
+        assert not cache.kept and not loader.dataset.files and cache.fill(parts.sets) == []
     assert not parts.computed and "feature_cache_mb is 0.03" in parts.said[0] and not own_cache.exists()
     assert len(parts.fill(limit_mb=0.05).computed) == UTTERANCES
 
@@ -153,7 +154,7 @@ def test_workers_read_the_same(recipe):
 def test_a_process_that_starts_afresh_gets_names_of_files_and_no_features(recipe):
     parts = Parts(recipe)
     with closing(parts.cache()) as cache:
-        dataset = cache.dataset(parts.data.train)
+        dataset = SegmentLoader(parts.data.train, cache).dataset
         data = pickle.dumps(dataset)
         assert len(data) < sum(path.stat().st_size for path in stored_files()) / 4
         assert torch.equal(pickle.loads(data)[0][1]["mfcc"], dataset[0][1]["mfcc"])
@@ -162,7 +163,7 @@ def test_a_process_that_starts_afresh_gets_names_of_files_and_no_features(recipe
 def test_batches_of_stored_features_are_padded_to_the_longest(recipe):
     parts = Parts(recipe)
     with closing(parts.cache()) as cache:
-        train, dataset = parts.data.train, cache.dataset(parts.data.train)
+        train, dataset = parts.data.train, SegmentLoader(parts.data.train, cache).dataset
         lengths = [len(dataset[index][1]["mfcc"]) for index in range(len(dataset))]
         shortest, longest = lengths.index(min(lengths)), lengths.index(max(lengths))
         seq = train.collate([dataset[shortest], dataset[longest]]).inputs["mfcc"]

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit.data.batches import Draw
-from toolkit.data.cache.features import FeatureCache
 from toolkit.data.seeding import derive_seed
-from toolkit.data.segments import Batch, Items, Key, SegmentSet
+from toolkit.data.segments import Batch
 from toolkit.errors import RecipeError
 from toolkit.plugins.plugin import plugin_failures, require_rule
 from toolkit.plugins.registry import build
@@ -117,29 +116,6 @@ class Augmentations:
     def _generator(self, step: Step, place: tuple) -> torch.Generator:
         key = (step.name, *step.levels) if step.augmentation.reads == "features" else (step.name,)
         return torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *place))
-
-
-class AugmentedSegments(Items):
-    """Segments with augmented waveforms for some levels, and with the features of the others if a cache keeps them."""
-
-    def __init__(self, segments: SegmentSet, augmentations: Augmentations, cache: FeatureCache):
-        self.segments, self.augmentations = segments, augmentations
-        changed, levels = augmentations.changed_levels, list(cache.system.levels)
-        rest = [level for level in levels if level not in changed]
-        self.stored = cache.dataset(segments, rest) if rest and cache.kept else None
-        by_steps: dict[tuple[Step, ...], list[str]] = {}
-        for level in changed if self.stored else levels:
-            by_steps.setdefault(tuple(s for s in augmentations.waves if level in s.levels), []).append(level)
-        self.groups = {tuple(alike): steps for steps, alike in by_steps.items()}  # by levels that share a waveform
-
-    def __len__(self) -> int:
-        return len(self.segments)
-
-    def read(self, draw: Draw) -> dict[Key, Tensor]:
-        """The values of a draw: level -> features or levels -> waveform."""
-        wave = self.segments.read(draw)
-        values = {key: self.augmentations.wave(wave, steps, draw) for key, steps in self.groups.items()}
-        return values if self.stored is None else values | self.stored.read(draw)
 
 
 def _is_mixed(made: Any, features: Mapping[str, Seq]) -> bool:

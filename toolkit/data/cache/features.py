@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, make_room, megabytes
-from toolkit.data.front_ends import FeatureFiles, front_end_description, front_end_key, read_segment, rounded, rows_of
+from toolkit.data.front_ends import FeatureFiles, front_end_description, front_end_key, rounded, rows_of
 from toolkit.data.segments import Batch, Items, SegmentSet
 from toolkit.errors import CacheError, ToolkitError, one_line
 from toolkit.files import sha256
@@ -83,22 +83,19 @@ class FeatureCache:
         features = self.system.features(wave.to(self.device), levels)
         return {level: rounded(seq, level=level, precision=self.precision) for level, seq in features.items()}
 
-    def completed(self, batch: Batch, levels: Collection[str] | None = None) -> Batch:
-        """Compute a batch's features for the levels whose waveforms it holds; if all share one, for `levels`."""
-        if isinstance(batch.inputs, Seq):
-            return replace(batch, inputs=self.compute(batch.inputs, levels))
+    def completed(self, batch: Batch) -> Batch:
+        """Compute a batch's features for the levels whose waveforms it holds."""
         features = {}
         for key, seq in batch.inputs.items():
             features |= {key: seq} if isinstance(key, str) else self.compute(seq, key)
         return replace(batch, inputs=features)
 
-    def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Items:
-        """What a loader reads: features of segments, stored as by `fill`, or the segments if features are not kept."""
-        if not self.kept:
-            return segments
+    def files(self, segments: SegmentSet, levels: Sequence[str]) -> dict[str, list[Path]]:
+        """Level -> the file of each utterance, after `fill`; nothing if features are not kept, or for no levels."""
+        if not (self.kept and levels):
+            return {}
         names = [utterance.name for utterance in self.fill([segments], levels)]
-        files = {level: self._front_ends[level] for level in levels or self._front_ends}
-        return StoredFeatures(segments, {level: [one.path(name) for name in names] for level, one in files.items()})
+        return {level: [self._front_ends[level].path(name) for name in names] for level in levels}
 
     def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
         """Compute and store the missing features of some sets, by default for all levels, if features are kept.
@@ -185,22 +182,6 @@ class FeatureCache:
             name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
             utterances.append(CachedUtterance(name, segments, index, sum(padded)))
         return utterances
-
-
-class StoredFeatures(Items):
-    """The features of segments, read from the cache; files: level -> the file of each utterance."""
-
-    def __init__(self, segments: SegmentSet, files: Mapping[str, Sequence[Path]]):
-        self.files = files
-        self.rows = [(u, number) for u, indices in enumerate(segments.by_utterance) for number in range(len(indices))]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, index: int) -> dict[str, Tensor]:
-        """The features of a segment: level -> [frames, channels]."""
-        utterance, number = self.rows[index]
-        return {level: read_segment(paths[utterance], number) for level, paths in self.files.items()}
 
 
 class Computation(Items):
