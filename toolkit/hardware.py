@@ -4,7 +4,6 @@ import ctypes
 import gc
 import os
 import platform
-import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import torch
 from toolkit.errors import DeviceError, counted
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_LARGE = 2**20  # bytes
+_MEGABYTE = 2**20
 SMALL = 2_000_000  # parameters
-_SIGNAL_AT_PARENTS_END = 1  # Linux's PR_SET_PDEATHSIG
 
 
 def available_device(name: str | None, *, setting: str) -> str:
@@ -68,14 +66,8 @@ def keep_freed_blocks() -> None:
     Else every array of some megabytes gets new pages from the system, which can take as long as computing it.
     """
     for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
-        _glibc("mallopt", _MMAP_THRESHOLD, limit * _LARGE)
-    _glibc("mallopt", _TRIM_THRESHOLD, 512 * _LARGE)
-
-
-def begin_worker(_worker: int = 0) -> None:
-    """Keep freed blocks, and end with the parent, so that its locks are free."""
-    keep_freed_blocks()
-    _glibc("prctl", _SIGNAL_AT_PARENTS_END, signal.SIGKILL)
+        _glibc("mallopt", _MMAP_THRESHOLD, limit * _MEGABYTE)
+    _glibc("mallopt", _TRIM_THRESHOLD, 512 * _MEGABYTE)
 
 
 def _glibc(function: str, *args: int) -> None:

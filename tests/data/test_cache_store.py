@@ -77,11 +77,13 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(root, monke
     assert names() == ["c", "a", "b"]
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.000014")  # 14 kB, and nearly 13 are there
     said = []
-    make_room(500, keep=[], say=said.append)
+    make_room(500, say=said.append)
     assert names() == ["c", "a", "b"] and not said
-    make_room(5000, keep=[root / "c"], say=said.append)
-    assert names() == ["c", "b"] and said[0].endswith(f"least recently used: {root / 'a'} (0.0 MB)")
-    make_room(20000, keep=[root / "c"], say=said.append)
+    with FeatureFiles(root / "c", {}, say=pytest.fail).in_use():
+        os.utime(root / "c" / DESCRIPTION, (1, 1))
+        make_room(5000, say=said.append)
+        assert names() == ["c", "b"] and said[0].endswith(f"least recently used: {root / 'a'} (0.0 MB)")
+        make_room(20000, say=said.append)
     assert names() == ["c"] and "all in use; TOOLKIT_CACHE_GB allows 0.0 MB" in said[-1]
 
 
@@ -90,9 +92,9 @@ def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
     store(root, "b", used=2)
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
     with FeatureFiles(root / "a", {}, say=pytest.fail).in_use():
-        make_room(1, keep=[], say=lambda line: None)
+        make_room(1, say=lambda line: None)
         assert names() == ["a"]
-    make_room(1, keep=[], say=lambda line: None)
+    make_room(1, say=lambda line: None)
     assert names() == []
 
 
@@ -101,7 +103,7 @@ def test_folders_that_the_toolkit_did_not_write_are_no_front_ends(root, monkeypa
     (root / "mine").mkdir()
     (root / "mine" / "speech.safetensors").touch()
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
-    make_room(1, keep=[], say=lambda line: None)
+    make_room(1, say=lambda line: None)
     assert names() == [] and (root / "mine" / "speech.safetensors").exists()
 
 

@@ -104,32 +104,31 @@ def test_a_killed_worker_is_reported_in_one_line_and_the_rest_is_computed_later(
     assert len(parts.fill().rows()) > UTTERANCES
 
 
-def fill_and_hang(recipe: Path, cache: Path, begun: Path) -> None:
+def fill_slowly(recipe: Path, cache: Path, begun: Path) -> None:
     os.environ["TOOLKIT_CACHE"] = str(cache)
     torch.set_num_threads(2)
     parts = Parts(recipe)
 
-    def hanging(wave):
+    def slow(wave):
         if wave.values.any():
             (begun / str(os.getpid())).touch()
-            time.sleep(60)
+            time.sleep(0.5)
         return features(wave)
 
-    features, parts.system.levels["mfcc"].features = parts.system.levels["mfcc"].features, hanging
+    features, parts.system.levels["mfcc"].features = parts.system.levels["mfcc"].features, slow
     cache_features.LEAST_UTTERANCES = 2
     parts.fill()
 
 
-def test_workers_end_with_a_process_that_is_killed_and_leave_no_lock(recipe, tmp_path):
+def test_workers_of_a_process_that_is_killed_end_soon_and_leave_no_lock(recipe, tmp_path):
     begun = tmp_path / "begun"
     begun.mkdir()
-    process = CONTEXT.Process(target=fill_and_hang, args=(recipe, tmp_path / "cache", begun))
+    process = CONTEXT.Process(target=fill_slowly, args=(recipe, tmp_path / "cache", begun))
     process.start()
     deadline = time.monotonic() + 30
     while len(pids := list(begun.iterdir())) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert len(pids) == 2 and str(process.pid) not in {path.name for path in pids}
     process.kill()
-    killed = time.monotonic()
-    assert len(Parts(recipe).fill().computed) == UTTERANCES
-    assert time.monotonic() - killed < 40  # of the 60 that they would have held the lock
+    assert 0 < len(Parts(recipe).fill().computed) < UTTERANCES  # once each has stored its utterances at hand
+    assert len(stored_files()) == UTTERANCES

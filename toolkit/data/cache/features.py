@@ -22,7 +22,6 @@ from toolkit.data.front_ends import FeatureFiles, front_end_description, front_e
 from toolkit.data.segments import Batch, Items, SegmentSet
 from toolkit.errors import CacheError, ToolkitError, one_line
 from toolkit.files import sha256
-from toolkit.hardware import begin_worker
 from toolkit.model.system import System
 from toolkit.terminal import progress as bar
 
@@ -112,8 +111,7 @@ class FeatureCache:
                 locks.enter_context(front_end.filling())
             if lacking := self._lacking(utterances, levels):  # other processes may have filled it
                 needed = sum(u.samples * one.rate for u, some in lacking for one in some)
-                folders = [front_end.folder for front_end in self._front_ends.values()]
-                make_room(needed, keep=folders, say=self.say)
+                make_room(needed, say=self.say)
                 Computation(lacking, self._rows, device=self.device).compute(progress=self.progress)
         return utterances
 
@@ -237,7 +235,7 @@ class Computation(Items):
         """With workers, unless few utterances are missing or forking is not allowed."""
         workers = min(MOST_WORKERS, torch.get_num_threads(), len(self) // LEAST_UTTERANCES)
         may_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
-        forks = {"multiprocessing_context": "fork", "worker_init_fn": begin_worker, "num_workers": workers}
+        forks = {"multiprocessing_context": "fork", "num_workers": workers}
         generator = torch.Generator()  # else the loader draws from the run's
         options = forks if may_fork and workers > 1 else {}
         return DataLoader(self, batch_size=AT_ONCE, collate_fn=list, generator=generator, **options)

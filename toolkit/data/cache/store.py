@@ -7,7 +7,7 @@ use), and each utterance has a file. Runs that use the front end share a lock on
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,14 +79,14 @@ def stored_front_ends() -> list[StoredFrontEnd]:
     return sorted(stored, key=lambda one: (one.last_used, one.path.name))
 
 
-def make_room(needed: float, *, keep: Collection[Path], say: Callable[[str], None]) -> None:
-    """Remove least recently used front ends, except `keep`, until `needed` bytes fit under the limit; say which."""
+def make_room(needed: float, *, say: Callable[[str], None]) -> None:
+    """Remove least recently used front ends that no run uses, until `needed` bytes fit under the limit; say which."""
     limit, stored = limit_bytes(), stored_front_ends()
     total = needed + sum(front_end.bytes for front_end in stored)
     for front_end in stored:
         if total <= limit:
             return
-        if front_end.path not in keep and front_end.remove():
+        if front_end.remove():
             total -= front_end.bytes
             say(f"Removed from the feature cache, least recently used: {front_end.path} ({megabytes(front_end.bytes)})")
     if total > limit:
