@@ -37,12 +37,7 @@ def read_audio(
     file = stretch(path, start_s=start_s, end_s=end_s)
     if part is None:
         return torch.cat(list(waves(file, sample_rate)))
-    return _read_part(file, sample_rate, *part)
-
-
-def _read_part(file: AudioStretch, sample_rate: int, start: int, stop: int) -> Tensor:
-    """Samples `start` to `stop` at a sample rate; decodes only them and what resampling needs around them."""
-    divisor = math.gcd(file.rate, sample_rate)
+    (start, stop), divisor = part, math.gcd(file.rate, sample_rate)
     old, new = file.rate // divisor, sample_rate // divisor  # `old` frames become `new` samples
     context = 0 if old == new else math.ceil(CONTEXT * max(1, new / old))
     first = max(0, start - context) // new * new  # where samples of both rates coincide

@@ -47,11 +47,6 @@ class Augmentations:
         self.others = [step for step in acting if step.augmentation.reads != "wave"]
 
     @property
-    def waveforms_only(self) -> "Augmentations":
-        """Those of waveforms alone."""
-        return Augmentations(self.waves, seed=self.seed, segment_samples=self.segment_samples)
-
-    @property
     def changed_levels(self) -> list[str]:
         """Levels whose front ends get augmented waveforms."""
         return list(dict.fromkeys(level for step in self.waves for level in step.levels))

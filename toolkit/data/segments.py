@@ -150,25 +150,23 @@ class SegmentSet(Items):
         indices, values = zip(*items, strict=True)
         if error := next((value for value in values if isinstance(value, ToolkitError)), None):
             return error
+        as_waves = partial(padded_waves, fixed_samples=self.fixed_samples)
+        if isinstance(values[0], Mapping):
+            rows = {key: [one[key] for one in values] for key in values[0]}
+            inputs = {key: padded(some) if isinstance(key, str) else as_waves(some) for key, some in rows.items()}
+        else:
+            inputs = as_waves(values)
         segments = [self.segments[index] for index in indices]
         utterances = torch.tensor([segment.utterance for segment in segments])
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
-            inputs=self._padded(values),
+            inputs=inputs,
             targets={name: classes[utterances] for name, classes in self.targets.items()},
             covariates={name: classes[utterances] for name, classes in self.covariates.items()},
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
             draws=indices,
         )
-
-    def _padded(self, values: Sequence[Tensor | Mapping[Key, Tensor]]) -> Seq | dict[Key, Seq]:
-        """The waveforms of segments, or what is given in their place: features, and waveforms for some levels."""
-        as_waves = partial(padded_waves, fixed_samples=self.fixed_samples)
-        if not isinstance(values[0], Mapping):
-            return as_waves(values)
-        rows = {key: [one[key] for one in values] for key in values[0]}
-        return {key: padded(some) if isinstance(key, str) else as_waves(some) for key, some in rows.items()}
 
     def widths(self) -> list[int]:
         """How many samples of each segment a front end takes as real, padding to a minimal or fixed length included."""

@@ -60,12 +60,13 @@ def fit_parts(
     names = [u.speaker or u.id for u in segments.utterances]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     groups = torch.tensor([numbers[name] for name in names])
+    waves = Augmentations(augmentations.waves, seed=recipe.seed, segment_samples=recipe.audio.segment_samples)
 
     def batches(what: str, levels: list[str] | None = None, passes: int = 0) -> Iterable[Batch]:
         loaders = [in_order(segments, cache, levels=levels)]
         for number in range(1, passes + 1):
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
-            loaders.append(in_order(segments, cache, augmentations=augmentations.waveforms_only, sampler=drawn))
+            loaders.append(in_order(segments, cache, augmentations=waves, sampler=drawn))
         loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=shown)
         return (batch.to(cache.device) for batch in loaded)
 
