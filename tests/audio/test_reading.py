@@ -134,7 +134,7 @@ def test_a_part_of_a_file_at_another_rate_is_read_without_the_rest(tmp_path, mon
 
 
 MOST_MEMORY = """
-import re, sys
+import re, sys, torch
 from toolkit.audio.waves import read_audio
 
 def most():

@@ -38,13 +38,13 @@ def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | 
     if isinstance(recording, Samples):
         pieces = np.array_split(recording.values, len(recording.values) // BLOCK_VALUES + 1)
         resampler = Resampler(recording.sample_rate, audio.sample_rate)
-        yield from through(cutter, map(torch.from_numpy, through(resampler, pieces)))
+        yield from map(torch.from_numpy, through(cutter, through(resampler, pieces)))
     elif isinstance(recording, Encoded):
         with recording.as_file() as path:
-            yield from through(cutter, waves(stretch(path), audio.sample_rate))
+            yield from map(torch.from_numpy, through(cutter, waves(stretch(path), audio.sample_rate)))
     else:
         file = stretch(recording.path, start_s=recording.start_s, end_s=recording.end_s)
-        yield from through(cutter, waves(file, audio.sample_rate))
+        yield from map(torch.from_numpy, through(cutter, waves(file, audio.sample_rate)))
 
 
 class Model:

@@ -90,7 +90,7 @@ class Stream:
         """
         if self._ended:
             raise PredictionError("The stream has ended; model.stream(sample_rate) begins another")
-        waves = map(torch.from_numpy, self._resampler.add(mono(samples, chunk=True)))
+        waves = self._resampler.add(mono(samples, chunk=True))
         return self._labelled(segment for wave in waves for segment in self._cutter.add(wave))
 
     def end(self) -> list[Prediction]:
@@ -98,16 +98,16 @@ class Stream:
         if self._ended:
             return []
         self._ended = True
-        return self._labelled(through(self._cutter, map(torch.from_numpy, self._resampler.end())))
+        return self._labelled(through(self._cutter, self._resampler.end()))
 
     def prediction(self) -> Prediction:
         """The prediction for everything labelled so far, without its segments; PredictionError if there is nothing."""
         return self._result.prediction()
 
-    def _labelled(self, segments: Iterable[Tensor]) -> list[Prediction]:
+    def _labelled(self, segments: Iterable[np.ndarray]) -> list[Prediction]:
         for wave in segments:
             self._result.waiting += 1
-            self._compute([(self._result, wave)])
+            self._compute([(self._result, torch.from_numpy(wave))])
             if self._result.error is not None:
                 self._ended = True
                 raise self._result.error
