@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import platform
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,19 +23,13 @@ def available_device(name: str | None, *, setting: str) -> str:
     Args: name: cpu, cuda, cuda:1, ..., None for a GPU if there is one; setting: where the user gave it, for the error.
     Returns: the name, as torch accepts it.
     Raises: DeviceError if torch does not find the device.
-
-    >>> available_device("cpu", setting="--device")
-    'cpu'
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    device = None
-    with suppress(RuntimeError):
-        device = torch.device(name)
-    if device is None or device.type not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
         raise DeviceError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise DeviceError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
-    return "cpu" if device.type == "cpu" else name
+    return name
 
 
 def device_name(device: torch.device | str) -> str:
