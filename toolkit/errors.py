@@ -104,11 +104,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def join(items: Iterable[str], conjunction: str = "and") -> str:
-    """Join items to a list in a sentence.
-
-    >>> join(["a", "b", "c"])
-    'a, b and c'
-    """
+    """Join items to a list in a sentence: a, b and c."""
     *most, last = items
     return f"{', '.join(most)} {conjunction} {last}" if most else last
 
@@ -124,11 +120,7 @@ def listed(names: Iterable[str], most: int = 10) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun in the singular or plural.
-
-    >>> counted(1, "cell"), counted(0, "cell")
-    ('1 cell', '0 cells')
-    """
+    """A number with its noun in the singular or plural: 1 cell, 0 cells."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
