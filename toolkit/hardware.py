@@ -25,11 +25,11 @@ def available_device(name: str | None, *, setting: str) -> str:
     Raises: DeviceError if torch does not find the device.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
+    if not (found := re.fullmatch(r"(cpu|cuda)(?::([0-9]+))?", name)):
         raise DeviceError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
-    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+    if found[1] == "cuda" and int(found[2] or 0) >= torch.cuda.device_count():
         raise DeviceError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
-    return name
+    return "cpu" if found[1] == "cpu" else name
 
 
 def device_name(device: torch.device | str) -> str:
