@@ -167,7 +167,7 @@ class Ours:
     def features(self) -> Iterator[tuple[dict[str, Seq], Tensor]]:
         """The features of the training segments in order, and their labels."""
         for batch in in_order(self.data.train, self.cache):
-            yield batch.features, batch.targets["label"]
+            yield batch.inputs, batch.targets["label"]
 
     def plain_inputs(self) -> dict[str, list]:
         """The opponent's training data: image, MFCC, waveform and label of every segment, and the batches."""

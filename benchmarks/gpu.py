@@ -111,7 +111,7 @@ class Benchmark:
             recipe = read_recipe(Variant(), device=self.device, tiny=self.tiny)
             rows = recipe.training.batch_size
             batches = noise(recipe, rows=rows, count=4, device=self.device)
-            waves = [(batch.wave.values, batch.targets["label"]) for batch in batches]
+            waves = [(batch.inputs.values, batch.targets["label"]) for batch in batches]
             return Contestant(PlainTraining(self.plain_system(), waves, self.device, bf16=bf16), rows, tf32=True)
 
         self.add(what, build)
@@ -205,7 +205,7 @@ def rows(bench: Benchmark) -> list[dict[str, str]]:
     recipe = read_recipe(Variant(), device="cpu", tiny=bench.tiny)
     system, (batch,) = bench.plain_system().train(), noise(recipe, rows=1, count=1, device="cpu")
     plain = bench.tried(
-        "operations", lambda: operations(lambda: plain_loss(system, batch.wave.values, batch.targets["label"]))
+        "operations", lambda: operations(lambda: plain_loss(system, batch.inputs.values, batch.targets["label"]))
     )[0]
     name = torch.cuda.get_device_name() if bench.device == "cuda" else ""
     peaks = next((found for part, found in PEAKS.items() if part in name), {})

@@ -81,7 +81,7 @@ def noise(recipe: Recipe, *, rows: int, count: int, device: str) -> list[Batch]:
     samples, generator = recipe.audio.segment_samples, torch.Generator().manual_seed(0)
     batches = [
         Batch(
-            wave=Seq(0.1 * torch.randn(rows, samples, generator=generator), torch.full((rows,), samples), full=True),
+            inputs=Seq(0.1 * torch.randn(rows, samples, generator=generator), torch.full((rows,), samples), full=True),
             targets={"label": torch.randint(4, (rows,), generator=generator)},
             covariates={},
             utterances=torch.arange(rows),
@@ -94,11 +94,11 @@ def noise(recipe: Recipe, *, rows: int, count: int, device: str) -> list[Batch]:
 
 def with_features(batch: Batch, system: System, device: str) -> Batch:
     """The batch with features, as the feature cache gives it."""
-    features = {name: seq.to("cpu") for name, seq in system.features(batch.wave.to(device)).items()}
+    features = {name: seq.to("cpu") for name, seq in system.features(batch.inputs.to(device)).items()}
     if device == "cuda":
         torch.cuda.synchronize()
         features = {name: seq.pin_memory() for name, seq in features.items()}
-    return replace(batch, wave=None, features=features)
+    return replace(batch, inputs=features)
 
 
 class Training:
@@ -125,7 +125,7 @@ class Training:
             self.brain.optimizers_dict = {n: _not_fused(o) for n, o in self.brain.optimizers_dict.items()}
         made = noise(recipe, rows=self.rows, count=batches, device=device)
         if variant.asks:
-            made = [replace(b, wave=replace(b.wave, full=False)) for b in made]
+            made = [replace(b, inputs=replace(b.inputs, full=False)) for b in made]
         if variant.cached:
             made = [with_features(batch, self.brain.system, device) for batch in made]
         self._batches = cycle(made)

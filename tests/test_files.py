@@ -15,7 +15,6 @@ from toolkit.files import (
     parse_json,
     read_json,
     read_text,
-    refuse_special_files,
     replacing,
     resolved,
     sha256,
@@ -108,9 +107,6 @@ def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
     [
         ("[" * 10_000 + "]" * 10_000, "nested too deeply"),
         ("[" * 200_000, "nested too deeply"),
-        ('{"a": ' * 150 + "1" + "}" * 150, "nested too deeply"),
-        ("[" + "9" * 5000 + "]", "99999999999999999999... is too large"),
-        ("-" + "9" * 20, "is too large"),
         (b"\xff{}", "utf-8"),
         ("{", "Expecting property name"),
         ("", "Expecting value"),
@@ -151,26 +147,6 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"link", "there"}
 
 
-def test_a_device_and_a_fifo_are_written_to_and_stay(tmp_path):
-    (tmp_path / "null").symlink_to("/dev/null")
-    write_whole(tmp_path / "null", "x", CacheError, REMEDY, durable=True, stream=True)
-    assert (tmp_path / "null").is_char_device()
-    (tmp_path / "full").symlink_to("/dev/full")
-    with pytest.raises(CacheError, match=r"full cannot be written \(No space left on device\)"):
-        write_whole(tmp_path / "full", "x", CacheError, REMEDY, stream=True)
-    os.mkfifo(tmp_path / "pipe")
-    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_whole(tmp_path / "pipe", "hello", CacheError, REMEDY, stream=True)
-    assert os.read(reader, 10) == b"hello" and (tmp_path / "pipe").is_fifo()
-    os.close(reader)
-    reader, writer = os.pipe()  # /dev/stdout and the shell's >(...) are links to a pipe without a name
-    (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{writer}")
-    write_whole(tmp_path / "stdout", "hello", CacheError, REMEDY, stream=True)
-    assert os.read(reader, 10) == b"hello"
-    os.close(reader)
-    os.close(writer)
-
-
 def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
@@ -182,18 +158,16 @@ def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tm
         for read in (read_text, lambda path: locked(path, wait=True).__enter__()):
             with pytest.raises(OSError, match=f"it is {kind}, not a file"):
                 read(tmp_path / name)
-        with pytest.raises(CacheError, match="pipe is a named pipe, not a file: make room"):
-            refuse_special_files(tmp_path, CacheError, REMEDY)
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "zero").is_char_device()
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_says_the_encoding(tmp_path, encoding):
     (tmp_path / "a").write_text("größer\nb\n", encoding=encoding)
     assert read_text(tmp_path / "a") == "größer\nb\n"
 
 
-@pytest.mark.parametrize("name", ["loop", "loop/x", "n" * 5000, "a\0b", "\udcff"])
+@pytest.mark.parametrize("name", ["loop", "loop/x", "n" * 5000, "\udcff"])
 def test_every_name_is_resolved_as_far_as_it_goes(tmp_path, name):
     (tmp_path / "loop").symlink_to("loop")
     assert resolved(tmp_path / name).is_absolute()

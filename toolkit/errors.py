@@ -104,11 +104,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def join(items: Iterable[str], conjunction: str = "and") -> str:
-    """Join items to a list in a sentence.
-
-    >>> join(["a", "b", "c"])
-    'a, b and c'
-    """
+    """Join items to a list in a sentence: a, b and c."""
     *most, last = items
     return f"{', '.join(most)} {conjunction} {last}" if most else last
 
@@ -124,11 +120,7 @@ def listed(names: Iterable[str], most: int = 10) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun in the singular or plural.
-
-    >>> counted(1, "cell"), counted(0, "cell")
-    ('1 cell', '0 cells')
-    """
+    """A number with its noun in the singular or plural: 1 cell, 0 cells."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -138,13 +130,7 @@ def one_line(what: object) -> str:
     >>> one_line(ValueError("no more" + chr(10) + "than one")), one_line("a" + chr(27) + "[2J")
     ('ValueError: no more than one', 'a?[2J')
     """
-    try:
-        text = str(what)
-    except Exception:  # a third party's exception may fail even here
-        text = ""
-    if isinstance(what, BaseException):
-        text = f"{type(what).__name__}: {text}".rstrip(": ")
-    line = printable(text)
+    line = printable(f"{type(what).__name__}: {what}".rstrip(": ") if isinstance(what, BaseException) else str(what))
     return line if len(line) <= 400 else line[:397] + "..."
 
 

@@ -4,7 +4,7 @@ import ctypes
 import gc
 import os
 import platform
-import signal
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,9 +13,8 @@ import torch
 from toolkit.errors import DeviceError, counted
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_LARGE = 2**20  # bytes
+_MEGABYTE = 2**20
 SMALL = 2_000_000  # parameters
-_SIGNAL_AT_PARENTS_END = 1  # Linux's PR_SET_PDEATHSIG
 
 
 def available_device(name: str | None, *, setting: str) -> str:
@@ -24,19 +23,13 @@ def available_device(name: str | None, *, setting: str) -> str:
     Args: name: cpu, cuda, cuda:1, ..., None for a GPU if there is one; setting: where the user gave it, for the error.
     Returns: the name, as torch accepts it.
     Raises: DeviceError if torch does not find the device.
-
-    >>> available_device("cpu", setting="--device")
-    'cpu'
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    device = None
-    with suppress(RuntimeError):
-        device = torch.device(name)
-    if device is None or device.type not in ("cpu", "cuda"):
+    if not (found := re.fullmatch(r"(cpu|cuda)(?::([0-9]+))?", name)):
         raise DeviceError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if found[1] == "cuda" and int(found[2] or 0) >= torch.cuda.device_count():
         raise DeviceError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
-    return "cpu" if device.type == "cpu" else name
+    return "cpu" if found[1] == "cpu" else name
 
 
 def device_name(device: torch.device | str) -> str:
@@ -62,29 +55,14 @@ def give_back() -> None:
     _glibc("malloc_trim", 0)
 
 
-def give_back_large_blocks(_worker: int = 0) -> None:
-    """From now on in this process, return each block of a megabyte or more to the system when it is freed.
-
-    For workers that make batches of many sizes, between which unused memory would add up to several hundred megabytes.
-    """
-    _glibc("mallopt", _MMAP_THRESHOLD, _LARGE)
-    _glibc("mallopt", _TRIM_THRESHOLD, _LARGE)
-
-
 def keep_freed_blocks() -> None:
     """From now on in this process, keep freed memory for the next arrays.
 
     Else every array of some megabytes gets new pages from the system, which can take as long as computing it.
     """
     for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
-        _glibc("mallopt", _MMAP_THRESHOLD, limit * _LARGE)
-    _glibc("mallopt", _TRIM_THRESHOLD, 512 * _LARGE)
-
-
-def begin_worker(_worker: int = 0) -> None:
-    """Keep freed blocks, and end with the parent, so that its locks are free."""
-    keep_freed_blocks()
-    _glibc("prctl", _SIGNAL_AT_PARENTS_END, signal.SIGKILL)
+        _glibc("mallopt", _MMAP_THRESHOLD, limit * _MEGABYTE)
+    _glibc("mallopt", _TRIM_THRESHOLD, 512 * _MEGABYTE)
 
 
 def _glibc(function: str, *args: int) -> None:

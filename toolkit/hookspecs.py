@@ -1,14 +1,6 @@
-"""How a distribution declares its plugins: by one hook, `toolkit_register`.
+"""How a distribution declares its plugins: its entry point in group `toolkit` implements the hook `toolkit_register`.
 
-Its entry point in group `toolkit` names a module that imports nothing heavy and implements the hook:
-
-    from toolkit import PluginSpec, hookimpl
-
-    @hookimpl
-    def toolkit_register():
-        return [PluginSpec(kind="extractor", name="pitch", target="my_package.pitch:Pitch", summary="F0 contour")]
-
-`toolkit.plugins.kinds` holds the kinds; `toolkit.contracts` and `toolkit.corpus` say what a plugin's class must do.
+docs/writing-a-plugin.md shows it. `toolkit.contracts` and `toolkit.corpus` say what a plugin's class must do.
 """
 
 import re

@@ -3,10 +3,8 @@
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TypeVar
 
 import click
@@ -18,7 +16,7 @@ from rich.text import Text
 from toolkit.errors import printable
 
 EVERY_S = 30.0
-_noted = {"said": 0.0, "doing": ""}  # when the last line was printed; what a command is doing
+LAST_LINE = "toolkit.last_line"  # when a command printed its last line, in click's context
 WIDTH = 160  # columns if the output is not a terminal: wide enough that rows stay whole for a search
 
 T = TypeVar("T")
@@ -43,7 +41,8 @@ def console_for_output() -> Console:
 
 def say(line: str) -> None:
     """Print a line on standard error; standard output is for results."""
-    _noted["said"] = time.monotonic()
+    if ctx := click.get_current_context(silent=True):
+        ctx.meta[LAST_LINE] = time.monotonic()
     click.echo(printable(line), err=True)
 
 
@@ -81,7 +80,7 @@ def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> T
 
 
 def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool) -> Iterator[T]:
-    """Yield the results; meanwhile draw a bar on standard error, or note their number for `signs_of_life`.
+    """Yield the results; meanwhile draw a bar on standard error, or after silences say their number.
 
     Args: results; what: is done, for example "labelling"; total: of results, None if unknown; shown: whether to draw.
     """
@@ -91,34 +90,15 @@ def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool)
     for number, result in enumerate(results, start=1):
         doing(f"{what} {number}" + ("" if total is None else f" of {total}"))
         yield result
-    doing("")
 
 
 def doing(what: str) -> None:
-    """Note what a command is doing, for `signs_of_life`."""
-    _noted["doing"] = what
-
-
-@contextmanager
-def signs_of_life(name: str) -> Iterator[None]:
-    """Say what a command is doing after 30 s of silence; only outside of a terminal, and only on rank 0."""
-    began, ended = time.monotonic(), threading.Event()
-
-    def say_so():
-        while not ended.wait(max(0.0, _noted["said"] + EVERY_S - time.monotonic())):
-            if time.monotonic() >= _noted["said"] + EVERY_S:
-                say(f"{name}: {', '.join(filter(None, (_noted['doing'], clock(time.monotonic() - began))))} so far")
-
-    _noted.update(said=began, doing="")
-    thread = threading.Thread(target=say_so, daemon=True)
-    if not sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        if thread.ident:
-            thread.join()
+    """Say what a command is doing, after 30 s of silence; only outside of a terminal, and only on rank 0."""
+    ctx, now = click.get_current_context(silent=True), time.monotonic()
+    if ctx is None or sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
+        return
+    if now >= ctx.meta.setdefault(LAST_LINE, now) + EVERY_S:
+        say(f"{ctx.info_name}: {what} so far")
 
 
 class LineHandler(logging.Handler):

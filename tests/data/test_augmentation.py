@@ -9,7 +9,6 @@ from small_system import write_recipe
 from toolkit.contracts import Augmentation, Mix, Seq
 from toolkit.data.augmentation import Augmentations, Step, build_augmentations
 from toolkit.data.batches import Draw
-from toolkit.data.cache.features import StoredFeatures
 from toolkit.data.loaders import in_order
 from toolkit.data.segments import Batch
 from toolkit.errors import FailedPlugin, ToolkitError
@@ -57,11 +56,11 @@ def batch_of(lengths, places):
     features = {"x": Seq(torch.zeros(len(lengths), max(lengths), 1), torch.tensor(lengths))}
     rows = torch.arange(len(lengths))
     draws = tuple(Draw.at(i, *place) for i, place in enumerate(places))
-    return Batch(None, {}, {}, rows, rows.float(), features, draws)
+    return Batch(features, {}, {}, rows, rows.float(), draws)
 
 
 def change(augmentations, lengths=(4, 2), places=((1, 1, 0), (1, 1, 1))):
-    return augmentations.change(batch_of(lengths, places)).features["x"].values[:, :, 0]
+    return augmentations.change(batch_of(lengths, places)).inputs["x"].values[:, :, 0]
 
 
 def test_every_row_draws_for_its_place_and_padding_stays():
@@ -178,14 +177,14 @@ def test_a_waveform_augmentation_changes_the_levels_it_names_and_the_others_read
     (clean,) = in_order(data.train, cache)
     batches = data.training_batches()
     loader = data.loader(data.train, batches, cache=cache, augmentations=run.augmentations)
-    assert loader.dataset.groups.keys() == {("other",)} and isinstance(loader.dataset.stored, StoredFeatures)
+    assert loader.dataset.groups.keys() == {("other",)} and loader.dataset.files.keys() == {"mfcc"}
     for batch in loader:
         for row, index in enumerate(batch.draws):
             wave = 0.1 * data.train.read(index)
             quiet = cache.compute(Seq(wave[None], torch.tensor([len(wave)])))["other"].values[0]
             length = len(quiet)
-            found = {level: seq.values[row, :length] for level, seq in batch.features.items()}
-            assert torch.equal(found["mfcc"], clean.features["mfcc"].values[index, :length])
+            found = {level: seq.values[row, :length] for level, seq in batch.inputs.items()}
+            assert torch.equal(found["mfcc"], clean.inputs["mfcc"].values[index, :length])
             assert torch.allclose(found["other"], quiet, atol=1e-3)
 
 
@@ -205,9 +204,9 @@ def test_what_is_computed_live_is_what_would_be_stored(tmp_path):
     (clean,) = in_order(data.train, cache)
     for batch in loader:
         for row, index in enumerate(batch.draws):
-            length = int(clean.features["mfcc"].lengths[index])
+            length = int(clean.inputs["mfcc"].lengths[index])
             for level in ("mfcc", "other"):
-                found, expected = (b.features[level].values[i, :length] for b, i in ((batch, row), (clean, index)))
+                found, expected = (b.inputs[level].values[i, :length] for b, i in ((batch, row), (clean, index)))
                 assert torch.allclose(found, expected, atol=1e-4)
 
 

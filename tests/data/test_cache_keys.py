@@ -11,7 +11,6 @@ from throwaway import good, install
 from toolkit.contracts import Extractor
 from toolkit.data.front_ends import code_of_levels, front_end_description, front_end_key
 from toolkit.data.segments import SegmentSet
-from toolkit.errors import CacheError
 from toolkit.plugins.registry import default_registry
 from toolkit.training.preparation import load_source
 
@@ -37,7 +36,7 @@ class Two(One):
 def key(extractor, *, sample_rate=16000, fixed_samples=None, **changed):
     segments = SegmentSet([], {}, {}, sample_rate=sample_rate, segment_samples=1000, fixed_samples=fixed_samples)
     settings = {"code": {"plugins": "1.0"}, "precision": "fp32", "device": "cpu", **changed}
-    return front_end_key(front_end_description(extractor, level="x", segments=segments, **settings))
+    return front_end_key(front_end_description(extractor, segments=segments, **settings))
 
 
 def test_everything_that_features_depend_on_changes_the_key():
@@ -58,13 +57,6 @@ def test_the_libraries_that_decode_and_resample_audio_count(library, monkeypatch
     before = key(one)
     monkeypatch.setattr("toolkit.data.front_ends.version", lambda name: "0" if name == library else version(name))
     assert key(one) != before
-
-
-def test_arguments_that_are_not_json_are_refused_with_their_level():
-    one = One()
-    one.front_end_args = {"a": object()}
-    with pytest.raises(CacheError, match="Level 'x': front_end_args cannot be written as JSON"):
-        key(one)
 
 
 def test_the_code_of_a_level_is_the_toolkits_and_its_distributions(recipe):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from several_ranks import CONTEXT
 
-from toolkit.data.cache.files import FeatureFiles
 from toolkit.data.cache.store import stored_front_ends
+from toolkit.data.front_ends import FeatureFiles
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 

@@ -15,8 +15,8 @@ from several_ranks import CONTEXT
 from small_system import write_recipe
 
 from toolkit.cli.main import main
-from toolkit.data.cache.files import FeatureFiles, read_segment
 from toolkit.data.cache.store import DESCRIPTION, features_folder, limit_bytes, make_room, stored_front_ends
+from toolkit.data.front_ends import FeatureFiles, read_segment
 from toolkit.errors import CacheError
 
 UTTERANCES = 24
@@ -39,7 +39,6 @@ def store(root: Path, name: str, *, used: float) -> FeatureFiles:
     with files.filling():
         files.write("u", [torch.ones(300, 2), torch.full((200, 2), 2.0)])
     os.utime(files.folder / DESCRIPTION, (used, used))
-    files.close()
     return files
 
 
@@ -78,11 +77,13 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(root, monke
     assert names() == ["c", "a", "b"]
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.000014")  # 14 kB, and nearly 13 are there
     said = []
-    make_room(500, keep=[], say=said.append)
+    make_room(500, say=said.append)
     assert names() == ["c", "a", "b"] and not said
-    make_room(5000, keep=[root / "c"], say=said.append)
-    assert names() == ["c", "b"] and said[0].endswith(f"least recently used: {root / 'a'} (0.0 MB)")
-    make_room(20000, keep=[root / "c"], say=said.append)
+    with FeatureFiles(root / "c", {}, say=pytest.fail).in_use():
+        os.utime(root / "c" / DESCRIPTION, (1, 1))
+        make_room(5000, say=said.append)
+        assert names() == ["c", "b"] and said[0].endswith(f"least recently used: {root / 'a'} (0.0 MB)")
+        make_room(20000, say=said.append)
     assert names() == ["c"] and "all in use; TOOLKIT_CACHE_GB allows 0.0 MB" in said[-1]
 
 
@@ -90,11 +91,10 @@ def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
     store(root, "a", used=1)
     store(root, "b", used=2)
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
-    in_use = FeatureFiles(root / "a", {}, say=pytest.fail)
-    make_room(1, keep=[], say=lambda line: None)
-    assert names() == ["a"]
-    in_use.close()
-    make_room(1, keep=[], say=lambda line: None)
+    with FeatureFiles(root / "a", {}, say=pytest.fail).in_use():
+        make_room(1, say=lambda line: None)
+        assert names() == ["a"]
+    make_room(1, say=lambda line: None)
     assert names() == []
 
 
@@ -103,7 +103,7 @@ def test_folders_that_the_toolkit_did_not_write_are_no_front_ends(root, monkeypa
     (root / "mine").mkdir()
     (root / "mine" / "speech.safetensors").touch()
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
-    make_room(1, keep=[], say=lambda line: None)
+    make_room(1, say=lambda line: None)
     assert names() == [] and (root / "mine" / "speech.safetensors").exists()
 
 
@@ -230,7 +230,6 @@ def test_cache_clear_refuses_a_name_that_is_not_there(root):
 
 def test_cache_clear_leaves_what_is_in_use(root):
     store(root, "abc", used=1)
-    in_use = FeatureFiles(root / "abc", {}, say=pytest.fail)
-    done = invoke("clear", "--yes")
+    with FeatureFiles(root / "abc", {}, say=pytest.fail).in_use():
+        done = invoke("clear", "--yes")
     assert done.exit_code == 1 and "abc is in use" in done.output and names() == ["abc"]
-    in_use.close()

@@ -1,6 +1,5 @@
 """Workers that compute features: the same bits, errors of one line, and nothing left behind by a killed process."""
 
-import errno
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ from several_ranks import CONTEXT
 from small_system import write_recipe
 from throwaway import good, install
 
-from toolkit.data.cache import missing
+from toolkit.data.cache import features as cache_features
 from toolkit.errors import AudioError, CacheError, FailedPlugin
 from toolkit.plugins.registry import default_registry
 
@@ -33,7 +32,7 @@ def recipe(tmp_path, monkeypatch):
 def workers(monkeypatch):
     """Two workers, as many as the process has threads, even for few utterances."""
     threads = torch.get_num_threads()
-    monkeypatch.setattr(missing, "LEAST_UTTERANCES", 2)
+    monkeypatch.setattr(cache_features, "LEAST_UTTERANCES", 2)
     torch.set_num_threads(2)
     yield
     assert torch.get_num_threads() == 2
@@ -49,20 +48,12 @@ def test_workers_compute_the_same_bits_and_draw_nothing(recipe, request):
     assert len(here.computed) == UTTERANCES and not there.computed and same(here.rows(), there.rows())
 
 
-def test_where_no_process_may_begin_the_runs_own_computes(recipe, workers, monkeypatch):
-    def refuse():
-        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(os, "fork", refuse)
-    assert len(Parts(recipe).fill().computed) == UTTERANCES
-
-
 def test_for_a_gpu_workers_read_and_the_process_itself_computes(recipe, workers):
     parts = Parts(recipe)
     with closing(parts.cache()) as cache:
         lacking = cache._lacking(utterance for segments in parts.sets for utterance in cache._utterances(segments))
-        work = missing.Computation(lacking, cache._rows, device="cuda")
-        assert work._workers() == 2
+        work = cache_features.Computation(lacking, cache._rows, device="cuda")
+        assert work._loader().num_workers == 2
         work.compute(progress=False)
         assert len(parts.computed) == UTTERANCES == len(stored_files()) and not cache._lacking(u for u, _ in lacking)
 
@@ -113,32 +104,31 @@ def test_a_killed_worker_is_reported_in_one_line_and_the_rest_is_computed_later(
     assert len(parts.fill().rows()) > UTTERANCES
 
 
-def fill_and_hang(recipe: Path, cache: Path, begun: Path) -> None:
+def fill_slowly(recipe: Path, cache: Path, begun: Path) -> None:
     os.environ["TOOLKIT_CACHE"] = str(cache)
     torch.set_num_threads(2)
     parts = Parts(recipe)
 
-    def hanging(wave):
+    def slow(wave):
         if wave.values.any():
             (begun / str(os.getpid())).touch()
-            time.sleep(60)
+            time.sleep(0.5)
         return features(wave)
 
-    features, parts.system.levels["mfcc"].features = parts.system.levels["mfcc"].features, hanging
-    missing.LEAST_UTTERANCES = 2
+    features, parts.system.levels["mfcc"].features = parts.system.levels["mfcc"].features, slow
+    cache_features.LEAST_UTTERANCES = 2
     parts.fill()
 
 
-def test_workers_end_with_a_process_that_is_killed_and_leave_no_lock(recipe, tmp_path):
+def test_workers_of_a_process_that_is_killed_end_soon_and_leave_no_lock(recipe, tmp_path):
     begun = tmp_path / "begun"
     begun.mkdir()
-    process = CONTEXT.Process(target=fill_and_hang, args=(recipe, tmp_path / "cache", begun))
+    process = CONTEXT.Process(target=fill_slowly, args=(recipe, tmp_path / "cache", begun))
     process.start()
     deadline = time.monotonic() + 30
     while len(pids := list(begun.iterdir())) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert len(pids) == 2 and str(process.pid) not in {path.name for path in pids}
     process.kill()
-    killed = time.monotonic()
-    assert len(Parts(recipe).fill().computed) == UTTERANCES
-    assert time.monotonic() - killed < 40  # of the 60 that they would have held the lock
+    assert 0 < len(Parts(recipe).fill().computed) < UTTERANCES  # once each has stored its utterances at hand
+    assert len(stored_files()) == UTTERANCES

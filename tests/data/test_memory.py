@@ -9,14 +9,12 @@ import pytest
 MEGABYTES = 200
 PROGRAM = """
 import numpy, os, re
-from toolkit.hardware import give_back, give_back_large_blocks
+from toolkit.hardware import give_back
 
 def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1000
 
 def kept(what):
-    if what == "large blocks":
-        give_back_large_blocks()
     numpy.ones(30_000_000, numpy.uint8)  # freed at once: glibc keeps blocks up to this size from now on
     before = resident()
     blocks = [numpy.ones(4_000_000, numpy.uint8) for _ in range(51)]
@@ -25,7 +23,7 @@ def kept(what):
         give_back()
     return resident() - before
 
-for what in ("nothing", "all", "large blocks"):
+for what in ("nothing", "all"):
     if os.fork() == 0:
         print(kept(what), flush=True)
         os._exit(0)
@@ -37,11 +35,10 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C 
 @glibc
 def test_freed_blocks_stay_with_a_process_unless_it_gives_them_back():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, check=True)
-    nothing, everything, large_blocks = map(float, done.stdout.split())  # megabytes of 200 that stay
+    nothing, everything = map(float, done.stdout.split())  # megabytes of 200 that stay
     if nothing < 0.9 * MEGABYTES:
         pytest.skip("here freed blocks do not stay")
     assert everything < 0.1 * MEGABYTES
-    assert large_blocks < 0.1 * MEGABYTES
 
 
 PAGES = """

@@ -7,7 +7,6 @@ from small_system import write_recipe
 
 from toolkit.corpus.targets import shuffled_value
 from toolkit.errors import RecipeError
-from toolkit.hardware import give_back_large_blocks
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run_data import RunData
 
@@ -38,7 +37,7 @@ def test_whole_utterances_come_in_batches_of_so_many_seconds(recipe):
     batches = data.training_batches()
     loaded = list(data.loader(data.train, batches))
     # six of 0.25 s in threes, then two of 0.4 s, which are as many as a second holds
-    assert sorted(tuple(batch.wave.values.shape) for batch in loaded) == [(2, 6400), (3, 4000), (3, 4000)]
+    assert sorted(tuple(batch.inputs.values.shape) for batch in loaded) == [(2, 6400), (3, 4000), (3, 4000)]
     assert len(loaded) == len(batches)
 
 
@@ -47,7 +46,7 @@ def test_an_evaluation_has_every_segment_once_from_short_to_long(recipe):
     loaded = list(data.loader(data.evaluation))
     seen = [index for batch in loaded for index in batch.utterances.tolist()]
     assert sorted(seen) == list(range(len(data.evaluation.utterances)))
-    widths = [batch.wave.values.shape[1] for batch in loaded]
+    widths = [batch.inputs.values.shape[1] for batch in loaded]
     assert widths == sorted(widths)
 
 
@@ -82,8 +81,3 @@ def test_an_utterance_that_is_longer_than_a_batch_is_named(recipe):
 def test_settings_that_cannot_be_are_refused(recipe, options, message):
     with pytest.raises(RecipeError, match=message):
         run_data(recipe, *options)
-
-
-def test_workers_of_a_loader_give_back_what_they_freed(recipe):
-    data = run_data(recipe)
-    assert data.loader(data.train).worker_init_fn is give_back_large_blocks  # what it does: test_memory.py

@@ -44,9 +44,9 @@ def test_an_utterance_is_cut_without_overlap_and_its_tail_is_shorter(tmp_path):
 def test_a_batch_has_real_lengths_zeros_behind_them_and_weights_by_length(tmp_path):
     segments = segment_set(tmp_path, 1500)
     batch = segments.collate([segments[1], segments[0]])
-    assert batch.wave.values.shape == (2, 1000)
-    assert batch.wave.lengths.tolist() == [500, 1000]
-    assert batch.wave.values[0, 500:].abs().sum() == 0
+    assert batch.inputs.values.shape == (2, 1000)
+    assert batch.inputs.lengths.tolist() == [500, 1000]
+    assert batch.inputs.values[0, 500:].abs().sum() == 0
     assert batch.weights.tolist() == [500.0, 1000.0]
     assert batch.targets["label"].tolist() == [0, 0]
     whole = torch.cat([segments[0][1], segments[1][1]])
@@ -61,14 +61,14 @@ def test_equal_tails_weigh_as_much_as_whole_segments(tmp_path):
 def test_a_fixed_length_makes_silence_real(tmp_path):
     segments = segment_set(tmp_path, 1500, fixed_samples=1000)
     batch = segments.collate([segments[1]])
-    assert batch.wave.values.shape == (1, 1000) and batch.wave.lengths.tolist() == [1000]
+    assert batch.inputs.values.shape == (1, 1000) and batch.inputs.lengths.tolist() == [1000]
     assert batch.weights.tolist() == [500.0]
 
 
 def test_a_tail_shorter_than_an_analysis_window_is_padded_up_to_it(tmp_path):
     segments = segment_set(tmp_path, 1003)
     batch = segments.collate([segments[1]])
-    assert batch.wave.lengths.tolist() == [MIN_SAMPLES] and batch.weights.tolist() == [3.0]
+    assert batch.inputs.lengths.tolist() == [MIN_SAMPLES] and batch.weights.tolist() == [3.0]
 
 
 def test_a_segment_is_read_without_the_rest_of_its_file(tmp_path, monkeypatch):

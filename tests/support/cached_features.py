@@ -9,6 +9,7 @@ import torch
 
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.cache.store import SUFFIX, features_folder
+from toolkit.data.loaders import SegmentLoader
 from toolkit.files import DISTRIBUTION
 from toolkit.model.system import build_system
 from toolkit.training.preparation import load_source, prepare
@@ -54,12 +55,12 @@ class Parts:
         cache = self.cache(**options)
         try:
             for segments in self.sets:
-                dataset = cache.dataset(segments)
+                dataset = SegmentLoader(segments, cache).dataset
                 for segment, (_, rows) in zip(
                     segments.segments, map(dataset.__getitem__, range(len(segments))), strict=True
                 ):
                     key = segments.utterances[segment.utterance].path.name, segment.start
-                    for level, values in rows.items() if isinstance(rows, dict) else ():
+                    for level, values in rows.items():
                         self.rows_by_level.setdefault(level, {})[key] = values.clone()
         finally:
             cache.close()

@@ -38,7 +38,7 @@ def reference_batch(rows: int, *, seconds: float = 3.0) -> Batch:
     samples = round(seconds * 16000)
     generator = torch.Generator().manual_seed(rows)
     return Batch(
-        wave=Seq(torch.randn(rows, samples, generator=generator), torch.full((rows,), samples), full=True),
+        inputs=Seq(torch.randn(rows, samples, generator=generator), torch.full((rows,), samples), full=True),
         targets={"label": torch.arange(rows) % 4},
         covariates={},
         utterances=torch.arange(rows),

@@ -1,8 +1,8 @@
 """Find audio files, check their lengths and decode them block by block; no torch."""
 
+import mmap
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 
 from toolkit.audio import ffmpeg
-from toolkit.audio.mpeg import truncated
+from toolkit.audio.ffmpeg import truncated
 from toolkit.errors import AudioError
-from toolkit.files import kind_unless_file
+from toolkit.files import require_file
 
 _SUFFIXES = (
     "3gp aac ac3 aif aifc aiff amr ape au caf flac m4a mka mkv mov mp2 mp3 mp4 mpeg nist oga ogg opus rf64 snd sph tta "
@@ -30,19 +30,15 @@ BLOCK_S = 10.0  # seconds that are decoded at a time; the result does not depend
 BLOCK_VALUES = 1 << 20  # values in a block at most, whatever rate and channels a header gives
 _STREAMED = 0x7FFF0000  # larger data sizes are placeholders from programs that wrote to a pipe
 _UNKNOWN = 2**63 - 1  # libsndfile's number of frames if the header gives none
+_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG")  # ffmpeg reads others
+_EVEN = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # encodings in which all frames have the same size
 _SEEKS_WRONGLY = ("DWVW", "OPUS")  # encodings in which libsndfile seeks to a wrong frame
 # libsndfile's log of a truncated file: the size of its data, or of all of it (riff), which may be off by a few bytes.
-_CUT = re.compile(r"^ *(data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
-_SEEMS_CUT = re.compile(r"seems to be (?:a )?truncated|^Data length \d+ should be", re.I | re.M)  # VOC, MAT4, WVE
-_FRAMES = re.compile(r"(?:Frames|Cols) *: (\d+)")  # AVR, MPC2K, MAT4, MAT5; the last match is the data's
-_NO_CHUNK = re.compile(r"Unknown chunk marker(?: \(\w+\))? at position (0x[0-9A-F]+|\d+)")
-_AU_DATA = re.compile(r"Data Offset : (\d+)\n +Data Size +: (\d+)")
-# How a stream begins, with the bytes that takes: an Ogg page with flag 2; FLAC's description, whose last 36 bits are
-# the number of samples.
-_BEGINS = {"OGG": (re.compile(rb"OggS\0\x02"), 6), "FLAC": (re.compile(rb"fLaC\0\0\0\x22.{13}(.{5})", re.S), 26)}
-_SEARCHED = 2**20  # bytes at a time
+_CUT = re.compile(r"^ *(data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
+_CHUNK = re.compile(rb"\0{0,7}(?!caff|FORM)[\w ]{4}")  # how a chunk behind the data begins, but not a file
+_BEGINS = {"OGG": b"OggS\0\x02", "FLAC": b"fLaC\0\0\0\x22"}  # how a stream begins
 _NIST_FRAMES = re.compile(rb"sample_count -i (\d+)")
-_NOT_RECOGNISED = (1, 4)  # libsndfile's error codes for unknown formats and encodings
+_NOT_RECOGNISED = (1, 3, 4)  # libsndfile's error codes for formats, files and encodings that ffmpeg may read
 
 
 @dataclass(frozen=True)
@@ -89,9 +85,7 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
     """Examine a file, or a stretch of it, before it is decoded; arguments and errors as for `waves.read_audio`."""
     path = Path(path)
     try:
-        if what := kind_unless_file(path):
-            raise AudioError(f"{path} is {what}, not an audio file")
-        found = path.stat()
+        found = require_file(path).stat()
         frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)
     except FileNotFoundError:
         hint = ": a path here has /, not \\" if "\\" in path.name else ""
@@ -122,11 +116,7 @@ def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:
-    """Return how many samples `waves.Resampler` makes of `samples`.
-
-    >>> resampled_length(48001, 48000, 16000)
-    16001
-    """
+    """Return how many samples `waves.Resampler` makes of `samples`."""
     return -(-samples * new_rate // rate)
 
 
@@ -136,13 +126,11 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
     if not size:
         raise AudioError(f"{path} is an empty file", "empty")
     with path.open("rb") as file:
-        head = file.read(4)
-    # libsndfile trusts the length in an MP3's header; a CAF that was written to a pipe states none.
-    if head[:2] == b"ID" or (head[0] == 0xFF and head[1:2] >= b"\xe0") or (head == b"caff" and _caf_data(path)[1] <= 0):
+        head = file.read(2)
+    if head == b"ID" or (head[0] == 0xFF and head[1:] >= b"\xe0"):  # libsndfile trusts the length in an MP3's header
         return *ffmpeg.length(path), ffmpeg.blocks
     try:
         with _sound_file(path) as file:
-            _refuse_false_header(path, file)
             if _reads_whole(path, file):
                 return file.frames, file.samplerate, _sndfile_blocks
     except soundfile.LibsndfileError as error:
@@ -156,79 +144,48 @@ def _sound_file(path: Path) -> soundfile.SoundFile:
     return soundfile.SoundFile(os.open(path, os.O_RDONLY), closefd=True)
 
 
+def _reads_whole(path: Path, file: soundfile.SoundFile) -> bool:
+    """Whether libsndfile reads every frame; ffmpeg reads other files. AudioError if frames are missing."""
+    frames = file.frames
+    if file.format not in _FORMATS or file.subtype.startswith("MPEG"):
+        return False
+    _refuse_false_header(path, file)
+    if file.format in _BEGINS and _is_joined(path, _BEGINS[file.format]):
+        if file.format == "FLAC":
+            raise AudioError(f"{path} holds several FLAC streams: decode each on its own")
+        return False
+    if file.format == "FLAC" and frames != _UNKNOWN:
+        found, _ = ffmpeg.length(path)
+        if found < frames:
+            raise truncated(path, f"its header promises {frames} frames, but {found} are there")
+        return found == frames
+    return 0 < frames < _UNKNOWN
+
+
 def _refuse_false_header(path: Path, file: soundfile.SoundFile) -> None:
     """Raise AudioError if the file is truncated or unfinished by what its header promises."""
-    log, frames = file.extra_info, file.frames
-    for name, promised, there in _CUT.findall(log):
+    for name, promised, there in _CUT.findall(file.extra_info):
         whole = name.lower().startswith("riff")
         missing = int(promised) - int(there)
         if (8 if whole else 0) < missing and (whole or int(promised) < _STREAMED):
             raise truncated(path, f"{missing} of the bytes that its header promises are missing")
-    ends = [int(position, 0) for position in _NO_CHUNK.findall(log)[:1]]
-    ends += [int(start) + int(length) for start, length in _AU_DATA.findall(log)]
-    ends += [sum(_caf_data(path))] if file.format == "CAF" else []
-    if frames and any(_goes_on(path, end) for end in ends):
-        raise truncated(path, f"its header promises {frames} frames, but its data continues after them")
-    if _SEEMS_CUT.search(log) or any(frames < int(promised) for promised in _FRAMES.findall(log)[-1:]):
-        raise truncated(path, f"its header does not match the {frames} frames that are there")
-    if file.format == "SDS":
-        raise AudioError(f"{path} is a MIDI sample dump, which cannot be read reliably; convert it to WAV or FLAC")
-    if "lacks an end-of-stream bit" in log:
+    if "lacks an end-of-stream bit" in file.extra_info:
         raise truncated(path, "its last page is missing")
     if file.format == "NIST":
-        with path.open("rb") as text:
-            promised = _NIST_FRAMES.search(text.read(1024))
-        if promised and not 0.9 * frames <= int(promised[1]) <= frames:
-            raise truncated(path, f"its header promises {int(promised[1])} frames, but {frames} are there")
+        promised = _NIST_FRAMES.search(os.pread(file.name, 1024, 0))
+        if promised and int(promised[1]) > file.frames:
+            raise truncated(path, f"its header promises {int(promised[1])} frames, but {file.frames} are there")
+    if file.format not in _BEGINS and file.frames and file.subtype.startswith(_EVEN):
+        file.seek(file.frames)
+        end, size = os.lseek(file.name, 0, os.SEEK_CUR), os.fstat(file.name).st_size
+        if size - end > size / 10 and not _CHUNK.match(os.pread(file.name, 11, end)):
+            raise truncated(path, f"its header promises {file.frames} frames, but its data continues after them")
 
 
-def _reads_whole(path: Path, file: soundfile.SoundFile) -> bool:
-    """Whether libsndfile reads every frame; ffmpeg reads other files. AudioError if a FLAC file is truncated."""
-    frames = file.frames
-    if file.format in _BEGINS and _is_joined(path, file.format):
-        return False
-    if file.format == "FLAC" and frames != _UNKNOWN:
-        found = ffmpeg.flac_length(path, frames)
-        if found < frames:
-            raise truncated(path, f"its header promises {frames} frames, but {found} are there")
-        return found == frames
-    return 0 < frames < _UNKNOWN and not file.subtype.startswith("MPEG")
-
-
-def _caf_data(path: Path) -> tuple[int, int]:
-    """Start and length of a CAF's data in bytes, by its headers (length -1: to the file's end); (0, 0) if not found."""
-    with path.open("rb") as file:
-        file.seek(8)
-        while len(head := file.read(12)) == 12:
-            name, length = struct.unpack(">4sq", head)
-            if name == b"data":
-                return file.tell(), length
-            file.seek(min(max(length, 0), 1 << 32), os.SEEK_CUR)
-    return 0, 0
-
-
-def _goes_on(path: Path, end: int) -> bool:
-    """Whether data continues after the end that the header gives, other than padding, a tag or a CAF chunk."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-        file.seek(end)
-        rest = file.read(4)
-        size = file.seek(0, os.SEEK_END)
-    return rest == magic or (size - end > size / 10 and not re.fullmatch(rb"[a-z]{4}", rest))
-
-
-def _is_joined(path: Path, form: str) -> bool:
-    """Whether streams follow the one that libsndfile reads; AudioError if ffmpeg cannot separate FLAC streams."""
-    (begin, size), found, data = _BEGINS[form], [], b""
-    with path.open("rb") as file:
-        while block := file.read(_SEARCHED):
-            data = data[1 - size :] + block  # the end of the last block may be the start of a beginning
-            found += begin.findall(data)
-    if form == "FLAC" and len(found) > 1:
-        frames = [int.from_bytes(length, "big") % 2**36 for length in found]
-        if 0 in frames or ffmpeg.length(path)[0] != sum(frames):
-            raise AudioError(f"{path} holds {len(found)} FLAC streams that cannot be separated; decode each on its own")
-    return len(found) > 1
+def _is_joined(path: Path, begin: bytes) -> bool:
+    """Whether streams follow the first one, the only one that libsndfile reads."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(begin, data.find(begin) + 1) > 0
 
 
 def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
@@ -249,4 +206,4 @@ def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]
 
 
 def _cause(error: soundfile.LibsndfileError) -> str:
-    return error.error_string.strip().rstrip(".")  # the exception's text repeats the path
+    return error.error_string.strip(" .")  # the exception's text repeats the path

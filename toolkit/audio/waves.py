@@ -6,13 +6,15 @@ soxr resamples it as a stream: how the audio is cut into blocks changes no bit o
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
-import torch
-from torch import Tensor
 
 from toolkit.audio.reading import BLOCK_S, AudioStretch, resampled_length, stretch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONTEXT = 320  # samples on either side that a resampled one depends on, at the lower of the two rates
 
@@ -24,7 +26,7 @@ def read_audio(
     start_s: float | None = None,
     end_s: float | None = None,
     part: tuple[int, int] | None = None,
-) -> Tensor:
+) -> "Tensor":
     """Read a file, or a stretch of it, as the mean of its channels at the system's rate.
 
     Args: path: any format that libsndfile or ffmpeg reads; sample_rate: in Hz, to which others are resampled (soxr,
@@ -34,26 +36,24 @@ def read_audio(
     Raises: AudioError if the file is missing, unreadable, truncated or empty, holds NaN, infinite or unscaled samples,
         or does not reach from `start_s` to `end_s`.
     """
+    import torch
+
     file = stretch(path, start_s=start_s, end_s=end_s)
     if part is None:
-        return torch.cat(list(waves(file, sample_rate)))
-    return _read_part(file, sample_rate, *part)
-
-
-def _read_part(file: AudioStretch, sample_rate: int, start: int, stop: int) -> Tensor:
-    """Samples `start` to `stop` at a sample rate; decodes only them and what resampling needs around them."""
-    divisor = math.gcd(file.rate, sample_rate)
+        return torch.from_numpy(np.concatenate(list(waves(file, sample_rate))))
+    (start, stop), divisor = part, math.gcd(file.rate, sample_rate)
     old, new = file.rate // divisor, sample_rate // divisor  # `old` frames become `new` samples
     context = 0 if old == new else math.ceil(CONTEXT * max(1, new / old))
     first = max(0, start - context) // new * new  # where samples of both rates coincide
     last_frame = math.ceil((stop + context) * old / new)
-    return torch.cat(list(waves(file, sample_rate, first // new * old, last_frame)))[start - first : stop - first]
+    wave = np.concatenate(list(waves(file, sample_rate, first // new * old, last_frame)))
+    return torch.from_numpy(wave[start - first : stop - first])
 
 
-def waves(file: AudioStretch, sample_rate: int, start: int = 0, stop: int | None = None) -> Iterator[Tensor]:
+def waves(file: AudioStretch, sample_rate: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
     """Read frames `start` to `stop`, by default all, block by block: each [samples], float32, the mean of channels."""
     mono = (block[:, 0] if block.shape[1] == 1 else block.mean(axis=1) for block in file.blocks(start, stop))
-    return map(torch.from_numpy, through(Resampler(file.rate, sample_rate), mono))
+    return through(Resampler(file.rate, sample_rate), mono)
 
 
 def through(stage: "Resampler | Cutter", blocks: Iterable) -> Iterator:
@@ -99,20 +99,20 @@ class Cutter:
 
     def __init__(self, *, segment_samples: int, hop_samples: int | None = None):
         self._hop = hop_samples or segment_samples
-        self._parts: list[Tensor] = []  # of the next segment
+        self._parts: list[np.ndarray] = []  # of the next segment
         self._new = self._missing = segment_samples  # its samples that are new, and those still to come
 
-    def add(self, block: Tensor) -> Iterator[Tensor]:
+    def add(self, block: np.ndarray) -> Iterator[np.ndarray]:
         """Take the next block, [samples], and yield the segments that are complete."""
         while len(block) >= self._missing:
-            segment = torch.cat([*self._parts, block[: self._missing]])
+            segment = np.concatenate([*self._parts, block[: self._missing]])
             block, self._parts = block[self._missing :], [segment[self._hop :]]
             self._new = self._missing = self._hop
             yield segment
         self._parts.append(block)
         self._missing -= len(block)
 
-    def end(self) -> Iterator[Tensor]:
+    def end(self) -> Iterator[np.ndarray]:
         """Yield the last segment, if it holds anything new."""
         if self._missing < self._new:
-            yield torch.cat(self._parts)
+            yield np.concatenate(self._parts)

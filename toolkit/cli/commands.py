@@ -4,18 +4,17 @@ import io
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 
 import click
 
 from toolkit.errors import FailedPlugin, ToolkitError, one_line
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import say, signs_of_life
+from toolkit.terminal import say
 
 DEBUG = "TOOLKIT_DEBUG"  # the same as --traceback, also under torchrun and in workers
 INTERRUPTED, READER_GONE = 128 + 2, 128 + 13  # exit codes of a process that SIGINT or SIGPIPE ends
 RESUMED = ("train", "experiment", "tune")  # commands that continue where they were interrupted
-SERVING = ("demo",)  # commands that wait for requests
 
 
 def say_next(*words: object, what: str = "") -> None:
@@ -90,9 +89,8 @@ class Command(click.Command):
         if hasattr(sys.stdout, "reconfigure"):  # file names are bytes, and a console may lack a label's characters
             utf8 = sys.stdout.encoding.lower().startswith("utf")
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
-        life = nullcontext() if self.name in SERVING else signs_of_life(ctx.info_name)
         ctx.meta[DEBUG] = ctx.params.pop("traceback")
-        with _in_one_line(ctx), plugin_failures(), life:
+        with _in_one_line(ctx), plugin_failures():
             return super().invoke(ctx)
 
 

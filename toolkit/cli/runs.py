@@ -67,7 +67,7 @@ def new_recipe(manifest, name, output, overwrite, columns, normalize, **options)
     given = {"name": name or stem, "corpus.args.columns": columns, "normalize": normalize}
     overrides = as_overrides({key: value for key, value in given.items() if value is not None})
     proposal = propose(manifest, overrides, **options)
-    write_whole(file, proposal.recipe, RecipeError, "choose another --output", stream=True)
+    write_whole(file, proposal.recipe, RecipeError, "choose another --output")
     click.echo(proposal.recipe.splitlines()[0].removeprefix("# "))
     print_folds(proposal.folds)
     for note in proposal.notes:

@@ -7,8 +7,7 @@ An augmentation that mixes a batch draws once for the whole batch, as for its fi
 share; partners are drawn among each rank's own rows.
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,16 +15,13 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Augmentation, Mix, Seq
-from toolkit.data.batches import Draw, Place
-from toolkit.data.cache.features import FeatureCache
+from toolkit.data.batches import Draw
 from toolkit.data.seeding import derive_seed
-from toolkit.data.segments import Batch, Items, Key, SegmentSet
+from toolkit.data.segments import Batch
 from toolkit.errors import RecipeError
 from toolkit.plugins.plugin import plugin_failures, require_rule
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import Recipe, names_in
-
-TIMED = 8  # segments that `say_cost` times
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +47,15 @@ class Augmentations:
         self.others = [step for step in acting if step.augmentation.reads != "wave"]
 
     @property
-    def waveforms_only(self) -> "Augmentations":
-        """Those of waveforms alone."""
-        return Augmentations(self.waves, seed=self.seed, segment_samples=self.segment_samples)
-
-    @property
     def changed_levels(self) -> list[str]:
         """Levels whose front ends get augmented waveforms."""
         return list(dict.fromkeys(level for step in self.waves for level in step.levels))
+
+    @property
+    def note(self) -> str:
+        """What those of waveforms cost, as a line."""
+        names, levels = ", ".join(step.name for step in self.waves), ", ".join(self.changed_levels)
+        return f"Waveforms are augmented ({names}): the training features of {levels} are recomputed in each epoch."
 
     @property
     def fitted(self) -> list[Step]:
@@ -73,17 +70,17 @@ class Augmentations:
 
     def change(self, batch: Batch) -> Batch:
         """Apply the steps that read features or batches to a batch."""
-        features, mix = batch.features, None
+        features, mix = batch.inputs, None
         with plugin_failures():
             for step in self.others:
                 if step.augmentation.reads == "features":
                     (level,) = step.levels
                     features = {**features, level: self._rows(step, features[level], batch.draws)}
                 elif mix is None:  # at most one mixes a batch
-                    features, mix = self._mixed(step, features, batch.draws[0].place._replace(row=0))
-        return replace(batch, features=features, mix=mix)
+                    features, mix = self._mixed(step, features, (*batch.draws[0].place[:2], 0))
+        return replace(batch, inputs=features, mix=mix)
 
-    def _mixed(self, step: Step, features: Mapping[str, Seq], first: Place) -> tuple[Mapping[str, Seq], Mix | None]:
+    def _mixed(self, step: Step, features: Mapping[str, Seq], first: tuple) -> tuple[Mapping[str, Seq], Mix | None]:
         generator = self._generator(step, first)
         if not _happens(step, generator):
             return features, None
@@ -111,32 +108,9 @@ class Augmentations:
         require_rule(step.augmentation, "change", holds, rule, changed)
         return changed
 
-    def _generator(self, step: Step, place: Place) -> torch.Generator:
+    def _generator(self, step: Step, place: tuple) -> torch.Generator:
         key = (step.name, *step.levels) if step.augmentation.reads == "features" else (step.name,)
         return torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *place))
-
-
-class AugmentedSegments(Items):
-    """Segments with augmented waveforms for some levels, and with the features of the others if a cache keeps them."""
-
-    def __init__(self, segments: SegmentSet, augmentations: Augmentations, cache: FeatureCache):
-        self.segments, self.augmentations = segments, augmentations
-        changed, levels = augmentations.changed_levels, list(cache.system.levels)
-        rest = [level for level in levels if level not in changed]
-        self.stored = cache.dataset(segments, rest) if rest and cache.kept else None
-        by_steps: dict[tuple[Step, ...], list[str]] = {}
-        for level in changed if self.stored else levels:
-            by_steps.setdefault(tuple(s for s in augmentations.waves if level in s.levels), []).append(level)
-        self.groups = {tuple(alike): steps for steps, alike in by_steps.items()}  # by levels that share a waveform
-
-    def __len__(self) -> int:
-        return len(self.segments)
-
-    def read(self, draw: Draw) -> dict[Key, Tensor]:
-        """The values of a draw: level -> features or levels -> waveform."""
-        wave = self.segments.read(draw)
-        values = {key: self.augmentations.wave(wave, steps, draw) for key, steps in self.groups.items()}
-        return values if self.stored is None else values | self.stored.read(draw)
 
 
 def _is_mixed(made: Any, features: Mapping[str, Seq]) -> bool:
@@ -168,21 +142,3 @@ def build_augmentations(recipe: Recipe) -> Augmentations:
         built = [first, *(build("augmentation", spec, context) for _ in apart[1:])]
         steps += [Step(name, one, spec.p, some) for one, some in zip(built, apart, strict=True)]
     return Augmentations(steps, seed=recipe.seed, segment_samples=recipe.audio.segment_samples)
-
-
-def say_cost(augmentations: Augmentations, segments: SegmentSet, cache: FeatureCache, say: Callable[[str], None]):
-    """Say how much time augmented waveforms add to an epoch, measured on TIMED segments."""
-    dataset = AugmentedSegments(segments, augmentations, cache)
-    chosen = [Draw.at(index, 0, 0, index) for index in range(0, len(dataset), -(-len(dataset) // TIMED))]
-    started = time.perf_counter()
-    batch = segments.collate([dataset[draw] for draw in chosen])
-    read = time.perf_counter()
-    if isinstance(batch, Batch):
-        cache.completed(batch)
-    times = len(dataset) / len(chosen)
-    changing, computing = (read - started) * times, (time.perf_counter() - read) * times
-    names, levels = ", ".join(step.name for step in augmentations.waves), ", ".join(augmentations.changed_levels)
-    say(
-        f"Waveforms are augmented ({names}): the training features of {levels} are recomputed in each epoch, in "
-        f"about {changing + computing:.2g} s ({changing:.2g} s to read and change, {computing:.2g} s for front ends)."
-    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,10 +21,6 @@ class LengthBatches:
 
     Args: lengths: of the rows, from 1 to `limit`, which holds for a batch's number of rows times its longest; most:
         rows in a batch; reach: 1 draws only the order of the batches.
-
-    >>> batches = LengthBatches([4, 1, 2, 2, 9], limit=9, most=64, reach=1.0)
-    >>> len(batches), batches.in_order()
-    (3, [[1, 2], [3, 0], [4]])
     """
 
     def __init__(self, lengths: Sequence[int], *, limit: float, most: int, reach: float = REACH):
@@ -54,24 +49,16 @@ class LengthBatches:
         return [batch.tolist() for batch in keys.argsort(stable=True).split(self.sizes)]
 
 
-class Place(NamedTuple):
-    """Where a segment was drawn."""
-
-    epoch: int
-    step: int
-    row: int  # in the batch of all ranks
-
-
 class Draw(int):
     """The index of a segment with the place where it was drawn, which keys its random numbers."""
 
-    place: Place
+    place: tuple[int, int, int]  # epoch, step, and row in the batch of all ranks
 
     @classmethod
     def at(cls, index: int, *place: int) -> "Draw":
-        """A segment at a place: its epoch, step and row."""
+        """A segment at a place."""
         draw = cls(index)
-        draw.place = Place(*place)
+        draw.place = place
         return draw
 
 

@@ -1,18 +1,28 @@
-"""Front ends, the parts of levels that learn nothing: their features, and what these depend on."""
+"""Front ends, the parts of levels that learn nothing: what their features depend on, and their files on disk.
+
+An utterance has a safetensors file with a tensor for each of its segments.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from toolkit.contracts import Extractor, Seq
+from toolkit.data.cache.store import DESCRIPTION, REMEDY, SUFFIX, lock_of
 from toolkit.data.segments import SegmentSet
-from toolkit.errors import CacheError, RecipeError, ShapeError
-from toolkit.files import DISTRIBUTION
+from toolkit.errors import CacheError, RecipeError, one_line
+from toolkit.files import DISTRIBUTION, locked, write_whole
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.versions import code_version
 from toolkit.recipe.schema import Recipe
@@ -20,15 +30,14 @@ from toolkit.recipe.schema import Recipe
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 LIBRARIES = ("torch", "torchaudio", "transformers", "soundfile", "soxr", "av")
 FORMAT = 2
+CHECKSUM = "crc32"
+KINDS = {"F32": torch.float32, "F16": torch.float16}  # in safetensors
 
 
 def rounded(features: Seq, *, level: str, precision: str) -> Seq:
     """Round features to the values of a precision; the result is float32.
 
     Raises: RecipeError if a value is too large for the precision.
-
-    >>> rounded(Seq(torch.tensor([[[2049.0]]]), torch.tensor([1])), level="x", precision="fp16").values.item()
-    2048.0
     """
     if precision == "fp32":
         return Seq(features.values.float(), features.lengths, full=features.full)
@@ -42,35 +51,23 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
     return Seq(stored.float(), features.lengths, full=features.full)
 
 
-def rows_of(features: Seq, *, level: str, precision: str) -> list[Tensor]:
-    """Rounded features of segments as they are stored, each [frames, channels]; ShapeError if a length exceeds them."""
-    frames, longest = features.values.shape[1], int(features.lengths.max())
-    if longest > frames:
-        raise ShapeError(
-            f"Level {level!r}: features have {frames} frames, but a length is {longest}: fix the plugin; "
-            "`toolkit check-plugin` shows with which input."
-        )
+def rows_of(features: Seq, *, precision: str) -> list[Tensor]:
+    """Rounded features of segments as they are stored, each [frames, channels]."""
     rows = zip(features.values.to(DTYPES[precision]).cpu(), features.lengths.tolist(), strict=True)
     return [row[:length].clone(memory_format=torch.contiguous_format) for row, length in rows]
 
 
 def front_end_description(
-    extractor: Extractor, *, level: str, code: Mapping[str, str], segments: SegmentSet, precision: str, device: str
+    extractor: Extractor, *, code: Mapping[str, str], segments: SegmentSet, precision: str, device: str
 ) -> dict[str, Any]:
     """Everything that features depend on besides the audio, JSON-able.
 
-    Args: extractor; level: for messages; code: distribution -> version of the front end's code; segments: for their
-        sample rate and fixed length; precision: of the stored values; device: only its type counts.
+    Args: extractor; code: distribution -> version of the front end's code; segments: for their sample rate and fixed
+        length; precision: of the stored values; device: only its type counts.
     """
-    try:
-        args = json.loads(json.dumps(dict(extractor.front_end_args)))
-    except (TypeError, ValueError) as error:
-        problem = f"front_end_args cannot be written as JSON ({error}), so its features cannot be kept"
-        remedy = "fix the plugin, or give --training.feature_cache_mb 0"
-        raise CacheError(f"Level {level!r}: {problem}: {remedy}.") from error
-    frozen = [(name, parameter) for name, parameter in extractor.named_parameters() if not parameter.requires_grad]
+    frozen = {name: weight for name, weight in extractor.named_parameters() if not weight.requires_grad}
     digest = hashlib.sha256()
-    for name, parameter in frozen:
+    for name, parameter in frozen.items():
         values = parameter.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy())
@@ -78,7 +75,7 @@ def front_end_description(
         "format": FORMAT,
         "class": f"{type(extractor).__module__}:{type(extractor).__qualname__}",
         "code": dict(code),
-        "args": args,
+        "args": json.loads(json.dumps(dict(extractor.front_end_args))),
         "frozen": digest.hexdigest() if frozen else None,
         "sample_rate": segments.sample_rate,
         "fixed_samples": segments.fixed_samples,
@@ -106,3 +103,100 @@ def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
             # Nothing here checks that its front_end_args hold all that its features depend on.
             versions[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
     return versions
+
+
+class FeatureFiles:
+    """The files of one front end, in a folder that is made when needed.
+
+    Args: folder, description: of the front end; level: the first that uses it; rate: stored bytes per sample of audio.
+    """
+
+    def __init__(
+        self, folder: Path, description: Mapping, *, say: Callable[[str], None], level: str = "", rate: float = 0.0
+    ):
+        self.folder, self.description, self.say = folder, dict(description), say
+        self.level, self.rate = level, rate
+        self._intact: set[str] = set()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let no process remove the files meanwhile; the time counts as their last use."""
+        with ExitStack() as stack:
+            with suppress(OSError):  # the folder may be read-only
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                lock_of(self.folder).touch()
+                stack.enter_context(locked(lock_of(self.folder), wait=True, shared=True))
+            with suppress(OSError):  # it is not there yet, or read-only
+                os.utime(self.folder / DESCRIPTION)
+            yield
+
+    def path(self, utterance: str) -> Path:
+        """The file of an utterance, by its name in the cache."""
+        return self.folder / f"{utterance}{SUFFIX}"
+
+    def holds(self, utterance: str) -> bool:
+        """Whether an utterance is there and intact; a damaged file is reported and deleted."""
+        if utterance in self._intact:
+            return True
+        path = self.path(utterance)
+        try:
+            with safe_open(path, "pt") as file:
+                rows = [file.get_tensor(str(number)) for number in range(len(file.keys()))]
+                if file.metadata() != {CHECKSUM: _checksum(rows)}:
+                    raise ValueError("its checksum does not match")
+        except FileNotFoundError:
+            return False
+        except (SafetensorError, ValueError) as error:
+            self.say(f"A file of the feature cache is damaged and computed again: {path} ({one_line(error)})")
+            path.unlink(missing_ok=True)
+            return False
+        self._intact.add(utterance)
+        return True
+
+    def write(self, utterance: str, rows: Sequence[Tensor]) -> None:
+        """Store features of an utterance's segments, each [frames, channels]. Raises: CacheError if that fails."""
+        content = save({str(n): row for n, row in enumerate(rows)}, metadata={CHECKSUM: _checksum(rows)})
+        write_whole(self.path(utterance), content, CacheError, REMEDY)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Be the only process that computes this front end. Raises: CacheError if its folder cannot be locked."""
+        lock = self.folder / "filling"
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if not stack.enter_context(locked(lock, wait=False)):
+                    self.say(f"Waiting for another process that computes the same features: {self.folder}")
+                    stack.enter_context(locked(lock, wait=True))
+                for unfinished in self.folder.glob(".*.partial"):  # left by a killed process
+                    unfinished.unlink()
+            except OSError as error:
+                raise CacheError(f"{lock} cannot be locked ({error.strerror or error}): {REMEDY}.") from error
+            if not os.path.isfile(self.folder / DESCRIPTION):
+                write_whole(self.folder / DESCRIPTION, json.dumps(self.description) + "\n", CacheError, REMEDY)
+            yield
+
+
+def read_segment(path: Path, number: int) -> Tensor:
+    """The features of an utterance's segment: [frames, channels], float32; CacheError if the file is gone or damaged.
+
+    The format is parsed here, since `safe_open` maps the file, which takes longer than reading a segment.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            tensor = json.loads(file.read(int.from_bytes(file.read(8), "little")))[str(number)]
+            file.seek(tensor["data_offsets"][0], os.SEEK_CUR)
+            row = torch.empty(tensor["shape"], dtype=KINDS[tensor["dtype"]])
+            if file.readinto(row.numpy()) != row.nbytes:
+                raise ValueError("it is truncated")
+            return row.float()
+    except (OSError, ValueError, KeyError) as error:
+        raise CacheError(f"{path} was whole when the run began ({one_line(error)}): start the run again.") from None
+
+
+def _checksum(rows: Sequence[Tensor]) -> str:
+    """The CRC-32 of dtypes, shapes and values."""
+    checksum = zlib.crc32(str([(row.dtype, row.shape) for row in rows]).encode())
+    for row in rows:
+        checksum = zlib.crc32(row.numpy(), checksum)
+    return f"{checksum:08x}"

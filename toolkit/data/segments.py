@@ -40,19 +40,13 @@ class Segment:
 class Batch:
     """Segments with their targets."""
 
-    wave: Seq | None  # [batch, samples], lengths in samples; None if features are given
+    inputs: Seq | Mapping[Key, Seq]  # of a System: the waveform [batch, samples] for all levels, or what levels get
     targets: Mapping[str, Tensor]  # name -> class indices [batch], int64; UNKNOWN if one is not known
     covariates: Mapping[str, Tensor]  # likewise
     utterances: Tensor  # [batch], int64, index into the SegmentSet's utterances
     weights: Tensor  # [batch], float32, the segment's weight in its utterance's mean
-    features: Mapping[Key, Seq] | None = None  # None if all levels read `wave`
     draws: Sequence[int] = ()  # [batch], which segments these are; in training each is a `Draw`
     mix: Mix | None = None  # how rows were mixed with each other; None: they were not
-
-    @property
-    def inputs(self) -> Seq | Mapping[str, Seq]:
-        """The input of a System."""
-        return self.wave if self.features is None else self.features
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device (indices and weights of utterances stay where they are)."""
@@ -68,9 +62,11 @@ class Batch:
 
     def _each(self, change: Callable[[Tensor | Seq], Tensor | Seq]) -> "Batch":
         """The same, with `change` applied to everything that a system or an objective reads."""
-        parts = {"targets": self.targets, "covariates": self.covariates, "features": self.features}
-        given = {part: {name: change(v) for name, v in of.items()} for part, of in parts.items() if of is not None}
-        return replace(self, wave=None if self.wave is None else change(self.wave), **given)
+        inputs, targets, covariates = (
+            change(of) if isinstance(of, Seq) else {name: change(values) for name, values in of.items()}
+            for of in (self.inputs, self.targets, self.covariates)
+        )
+        return replace(self, inputs=inputs, targets=targets, covariates=covariates)
 
 
 def padded(rows: Sequence[Tensor]) -> Seq:
@@ -154,30 +150,23 @@ class SegmentSet(Items):
         indices, values = zip(*items, strict=True)
         if error := next((value for value in values if isinstance(value, ToolkitError)), None):
             return error
-        wave, features = self._padded(values)
+        as_waves = partial(padded_waves, fixed_samples=self.fixed_samples)
+        if isinstance(values[0], Mapping):
+            rows = {key: [one[key] for one in values] for key in values[0]}
+            inputs = {key: padded(some) if isinstance(key, str) else as_waves(some) for key, some in rows.items()}
+        else:
+            inputs = as_waves(values)
         segments = [self.segments[index] for index in indices]
         utterances = torch.tensor([segment.utterance for segment in segments])
         real = torch.tensor([segment.samples for segment in segments], dtype=torch.float32)
         return Batch(
-            wave=wave,
-            features=features,
+            inputs=inputs,
             targets={name: classes[utterances] for name, classes in self.targets.items()},
             covariates={name: classes[utterances] for name, classes in self.covariates.items()},
             utterances=utterances,
             weights=real if self.tail == "weighted" else torch.ones_like(real),
             draws=indices,
         )
-
-    def _padded(self, values: Sequence[Tensor | Mapping[Key, Tensor]]) -> tuple[Seq | None, dict[Key, Seq] | None]:
-        """The waveforms of segments, or what is given in their place: features, and waveforms for some levels."""
-        as_waves = partial(padded_waves, fixed_samples=self.fixed_samples)
-        if not isinstance(values[0], Mapping):
-            return as_waves(values), None
-        features = {}
-        for key in values[0]:
-            rows = [one[key] for one in values]
-            features[key] = padded(rows) if isinstance(key, str) else as_waves(rows)
-        return None, features
 
     def widths(self) -> list[int]:
         """How many samples of each segment a front end takes as real, padding to a minimal or fixed length included."""

@@ -84,7 +84,7 @@ def _rehearse(preparation: Preparation) -> list[Problem]:
     except (AudioError, CorpusError):  # the check of every file reports it
         return warnings
     with torch.no_grad(), plugin_failures():
-        features = system.features(batch.wave)
+        features = system.features(batch.inputs)
         parts = (*system.levels.values(), system.fusion, *system.heads.values())
         if not any(part.fits and ORIGIN in vars(part) for part in parts):  # others' plugins may need their `fit` first
             objective(system(features, batch.covariates), batch.targets)

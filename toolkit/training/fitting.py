@@ -31,7 +31,7 @@ def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: Se
         level = step.levels[0]
         batches = in_order(segments, cache, levels=[level], sampler=some)
         try:
-            step.augmentation.fit(batch.features[level] for batch in batches)
+            step.augmentation.fit(batch.inputs[level] for batch in batches)
         except RecipeError as error:
             where = recipe.augmentations[step.name].where.child("on")
             raise RecipeError(f"{where}: level {level!r}: {error}; `on` chooses the levels.") from error
@@ -56,12 +56,13 @@ def fit_parts(
     names = [u.speaker or u.id for u in segments.utterances]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     groups = torch.tensor([numbers[name] for name in names])
+    waves = Augmentations(augmentations.waves, seed=recipe.seed, segment_samples=recipe.audio.segment_samples)
 
     def batches(what: str, levels: list[str] | None = None, passes: int = 0) -> Iterable[Batch]:
         loaders = [in_order(segments, cache, levels=levels)]
         for number in range(1, passes + 1):
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
-            loaders.append(in_order(segments, cache, augmentations=augmentations.waveforms_only, sampler=drawn))
+            loaders.append(in_order(segments, cache, augmentations=waves, sampler=drawn))
         loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=shown)
         return (batch.to(cache.device) for batch in loaded)
 
@@ -73,13 +74,13 @@ def fit_parts(
                 unfitted[name] = deepcopy(part)
     for name, level in system.levels.items():
         if level.fits and recipe.training.init_from is None:
-            level.fit(batch.features[name] for batch in batches(f"scaling level {name}: batch", [name]))
+            level.fit(batch.inputs[name] for batch in batches(f"scaling level {name}: batch", [name]))
     if system.fusion.fits and recipe.training.init_from is None:
-        system.fusion.fit(system.frames(batch.features) for batch in batches("scaling the fusion: batch"))
+        system.fusion.fit(system.frames(batch.inputs) for batch in batches("scaling the fusion: batch"))
 
     def known_rows(head: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
         for batch in batches(f"fitting head {head}: batch", passes=recipe.training.fit_passes):
-            embeddings, _ = system.embed(batch.features, batch.covariates)
+            embeddings, _ = system.embed(batch.inputs, batch.covariates)
             classes = batch.targets[recipe.model.heads[head].target]
             known = classes != UNKNOWN
             yield system.read_by(head, embeddings)[known], classes[known], groups[batch.utterances][known.cpu()]
@@ -106,7 +107,7 @@ def _require_state(system: System, name: str, copy: nn.Module, batch: Batch) -> 
         )
     for each in (part, copy):
         system.set_submodule(name, each)
-        made = system(batch.features, batch.covariates)
+        made = system(batch.inputs, batch.covariates)
         found.append(torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1))
     system.set_submodule(name, part)
     if not torch.allclose(*found, rtol=1e-4, atol=1e-6, equal_nan=True):

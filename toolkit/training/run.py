@@ -13,7 +13,7 @@ import torch
 from toolkit.corpus.folds import refuse_shared_audio
 from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
-from toolkit.data.augmentation import Augmentations, build_augmentations, say_cost
+from toolkit.data.augmentation import Augmentations, build_augmentations
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.seeding import seed_all
@@ -230,7 +230,7 @@ class Run:
                 )
             share_state(self.system)
         if augmentations.waves and self.training.epochs:
-            say_cost(augmentations, data.train, cache, self.say)
+            self.say(augmentations.note)
         profiling = nullcontext()
         if self.trace is not None and rank() == 0 and history.name == HISTORY:  # not of a probe
             from toolkit.training.loop.profiling import profiled_steps

@@ -16,7 +16,7 @@ from toolkit.data.loaders import SegmentLoader
 from toolkit.data.segments import SegmentSet
 from toolkit.distributed import rank, ranks
 from toolkit.errors import RecipeError
-from toolkit.hardware import available_device, give_back_large_blocks
+from toolkit.hardware import available_device
 from toolkit.recipe.schema import Recipe
 from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.training.preparation import Preparation
@@ -93,7 +93,6 @@ class RunData:
             batch_sampler=batches,
             num_workers=training.workers,
             persistent_workers=training.workers > 0,
-            worker_init_fn=give_back_large_blocks,
             pin_memory=torch.device(self.device).type == "cuda",
         )
 

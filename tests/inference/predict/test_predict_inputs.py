@@ -184,13 +184,6 @@ def test_sixty_files_of_mixed_formats_with_five_broken_ones_label_fifty_five_and
     assert [row["path"] for row in rows(done.stdout)] == list(map(str, expected))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_a_list_on_standard_input_may_begin_with_a_byte_order_mark(bundle, folder, encoding):
-    paths = [str(folder / "b.wav"), str(folder / "a.flac")]
-    done = run(bundle, "-", "--format", "csv", stdin="".join(f"{path}\n" for path in paths).encode(encoding))
-    assert (done.exit_code, [row["path"] for row in rows(done.stdout)]) == (0, paths)
-
-
 def test_files_of_one_stem_are_two_rows(bundle, tmp_path):
     for name in ("half.au", "half.w64"):
         write(tmp_path / name)

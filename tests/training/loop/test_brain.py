@@ -110,7 +110,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_leaves_everything_as_i
     before, centers = weights(brain), brain.objective.state_dict()
     centers = {name: value.clone() for name, value in centers.items()}
     bad = batch_of(data, 4)
-    bad.wave.values[0, 100] = float("nan")
+    bad.inputs.values[0, 100] = float("nan")
     fit(brain, bad)
     brain.read_log()
     assert brain.history.skipped_steps == 1
@@ -124,7 +124,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_leaves_everything_as_i
 def test_a_training_that_only_skips_gives_up_with_what_to_do(make_brain):
     brain, data = make_brain()
     bad = batch_of(data, 4)
-    bad.wave.values[0, 100] = float("nan")
+    bad.inputs.values[0, 100] = float("nan")
     with pytest.raises(ToolkitError, match=rf"{SKIPS_IN_A_ROW} optimizer steps in a row .*Lower training.optimizer"):
         for _ in range(SKIPS_IN_A_ROW):
             fit(brain, bad)

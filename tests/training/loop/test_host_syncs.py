@@ -49,7 +49,7 @@ def test_a_step_reads_no_value_from_the_device(train_step):
 
 def test_reading_a_value_would_be_noticed(train_step):
     batch = reference_batch(3, seconds=SECONDS)
-    unknown = replace(batch, wave=Seq(batch.wave.values, batch.wave.lengths))
+    unknown = replace(batch, inputs=Seq(batch.inputs.values, batch.inputs.lengths))
     with pytest.raises(NotImplementedError, match="meta"):  # packing for the LSTM asks for the lengths
         train_step(unknown.to("meta"), batch.targets)
     with BlockingCopies() as copies:
@@ -74,7 +74,7 @@ def test_a_full_seq_stays_full_when_it_moves():
 @pytest.mark.parametrize("level", ["spectrogram", "mfcc", "wav2vec2"])
 def test_levels_pass_on_that_rows_are_full_and_give_the_same_frames(level):
     extractor = reference_step(f"--audio.segment_seconds={SECONDS}").system.levels[level].eval()
-    wave = reference_batch(2, seconds=SECONDS).wave
+    wave = reference_batch(2, seconds=SECONDS).inputs
     features = extractor.features(wave)
     frames, unknown = extractor.encode(features), extractor(Seq(wave.values, wave.lengths))
     assert features.full and frames.full

@@ -2,37 +2,45 @@
 
 import hashlib
 import json
+import multiprocessing
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from toolkit.contracts import Seq
-from toolkit.data.cache.files import FeatureFiles, read_segment
-from toolkit.data.cache.missing import CachedUtterance, Computation, MissingFeatures
 from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, make_room, megabytes
-from toolkit.data.front_ends import front_end_description, front_end_key, rounded, rows_of
+from toolkit.data.front_ends import FeatureFiles, front_end_description, front_end_key, rounded, rows_of
 from toolkit.data.segments import Batch, Items, SegmentSet
-from toolkit.errors import AudioError, CacheError
+from toolkit.errors import CacheError, ToolkitError, one_line
 from toolkit.files import sha256
 from toolkit.model.system import System
+from toolkit.terminal import progress as bar
 
 BATCH_SIZE = 8  # segments of an utterance at a time; the last bits of features depend on it
+MOST_WORKERS = 16  # each holds an utterance and its features in memory
+LEAST_UTTERANCES = 16  # per worker: with fewer, starting it takes longer than it saves
+AT_ONCE = 4  # utterances per request to a worker: each answer costs a tenth of a millisecond
 
 
-@dataclass
-class _NeededFrontEnd:
-    """A front end of a run, which may be that of several levels."""
+class CachedUtterance(NamedTuple):
+    """An utterance whose features are stored: its name in the cache, its place in a set, its samples with padding."""
 
-    level: str  # the first that uses it
-    description: Mapping[str, Any]
-    rate: float  # stored bytes per sample of audio
-    samples: int = 0  # whose features are stored
+    name: str
+    segments: SegmentSet
+    index: int
+    samples: int
+
+
+Lacking = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each with the front ends that lack it
 
 
 class FeatureCache:
@@ -58,11 +66,11 @@ class FeatureCache:
         self.system, self.code, self.whole, self.augmented = system, code, whole, augmented
         self.limit_mb, self.precision, self.device, self.say, self.progress = limit_mb, precision, device, say, progress
         self._sha256 = cache(sha256)  # of each audio file, read once
+        self._in_use = ExitStack()
 
     def close(self) -> None:
         """Let other processes remove the features."""
-        for front_end in vars(self).get("_front_ends", {}).values():
-            front_end.close()
+        self._in_use.close()
 
     @property
     def kept(self) -> bool:
@@ -74,29 +82,25 @@ class FeatureCache:
         features = self.system.features(wave.to(self.device), levels)
         return {level: rounded(seq, level=level, precision=self.precision) for level, seq in features.items()}
 
-    def completed(self, batch: Batch, levels: Collection[str] | None = None) -> Batch:
-        """Compute a batch's features for the levels whose waveforms it holds; if all share one, for `levels`."""
-        if batch.features is None:
-            return replace(batch, wave=None, features=self.compute(batch.wave, levels))
-        features = {key: seq for key, seq in batch.features.items() if isinstance(key, str)}
-        for key, wave in batch.features.items():
-            if not isinstance(key, str):
-                features |= self.compute(wave, key)
-        return replace(batch, features=features)
+    def completed(self, batch: Batch) -> Batch:
+        """Compute a batch's features for the levels whose waveforms it holds."""
+        features = {}
+        for key, seq in batch.inputs.items():
+            features |= {key: seq} if isinstance(key, str) else self.compute(seq, key)
+        return replace(batch, inputs=features)
 
-    def dataset(self, segments: SegmentSet, levels: Collection[str] | None = None) -> Items:
-        """What a loader reads: features of segments, stored as by `fill`, or the segments if features are not kept."""
-        if not self.kept:
-            return segments
+    def files(self, segments: SegmentSet, levels: Sequence[str]) -> dict[str, list[Path]]:
+        """Level -> the file of each utterance, after `fill`; nothing if features are not kept, or for no levels."""
+        if not (self.kept and levels):
+            return {}
         names = [utterance.name for utterance in self.fill([segments], levels)]
-        files = {level: self._front_ends[level] for level in levels or self._front_ends}
-        return StoredFeatures(segments, {level: [one.path(name) for name in names] for level, one in files.items()})
+        return {level: [self._front_ends[level].path(name) for name in names] for level in levels}
 
     def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
         """Compute and store the missing features of some sets, by default for all levels, if features are kept.
 
         Returns: the utterances of the sets, in order.
-        Raises: CacheError if the cache cannot be written; RecipeError as `rounded`; AudioError if a file is unreadable.
+        Raises: CacheError if the cache cannot be written; RecipeError as `rounded`; AudioError as `read_audio`.
         """
         if not self.kept:
             return []
@@ -107,8 +111,7 @@ class FeatureCache:
                 locks.enter_context(front_end.filling())
             if lacking := self._lacking(utterances, levels):  # other processes may have filled it
                 needed = sum(u.samples * one.rate for u, some in lacking for one in some)
-                folders = [front_end.folder for front_end in self._front_ends.values()]
-                make_room(needed, keep=folders, say=self.say)
+                make_room(needed, say=self.say)
                 Computation(lacking, self._rows, device=self.device).compute(progress=self.progress)
         return utterances
 
@@ -121,22 +124,21 @@ class FeatureCache:
         longest = max(map(max, [trained, *others]))
         silence = Seq(torch.zeros(1, longest), torch.tensor([longest]), full=True)  # values do not matter
         keys: dict[str, str] = {}  # by level
-        needed: dict[str, _NeededFrontEnd] = {}  # by key
+        files: dict[str, FeatureFiles] = {}  # by key
         for level, extractor in self.system.levels.items():
             settings = {"segments": self.whole[0], "precision": self.precision, "device": self.device}
-            description = front_end_description(extractor, level=level, code=self.code[level], **settings)
+            description = front_end_description(extractor, code=self.code[level], **settings)
             keys[level] = key = front_end_key(description)
-            if key not in needed:
+            if key not in files:
                 rate = sum(row.nbytes for row in self._rows(level, silence)) / longest
-                needed[key] = _NeededFrontEnd(level, description, rate)
-            samples = sum(map(sum, others)) + (0 if level in self.augmented else sum(trained))
-            needed[key].samples = max(needed[key].samples, samples)
-        if not self._fits(sum(one.rate * one.samples for one in needed.values())):
+                files[key] = FeatureFiles(features_folder() / key, description, say=self.say, level=level, rate=rate)
+        stored_in_training = {key for level, key in keys.items() if level not in self.augmented}
+        needed = sum(one.rate * sum(map(sum, others)) for one in files.values())
+        needed += sum(files[key].rate * sum(trained) for key in stored_in_training)
+        if not self._fits(needed):
             return {}
-        files = {
-            key: FeatureFiles(features_folder() / key, one.description, say=self.say, level=one.level, rate=one.rate)
-            for key, one in needed.items()
-        }
+        for one in files.values():
+            self._in_use.enter_context(one.in_use())
         return {level: files[key] for level, key in keys.items()}
 
     def _fits(self, needed: float) -> bool:
@@ -151,7 +153,7 @@ class FeatureCache:
             raise CacheError(f"The features of this run {problem}: raise it, or give --training.feature_cache_mb 0.")
         return True
 
-    def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> MissingFeatures:
+    def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> Lacking:
         by_name = {utterance.name: utterance for utterance in utterances}
         wanted = dict.fromkeys(self._front_ends[level] for level in levels or self._front_ends)
         lacking = ((u, [f for f in wanted if not f.holds(u.name)]) for u in by_name.values())
@@ -163,7 +165,7 @@ class FeatureCache:
         for start in range(0, len(wave.lengths), BATCH_SIZE):
             some = slice(start, start + BATCH_SIZE)
             seq = self.compute(Seq(wave.values[some], wave.lengths[some], full=wave.full), [level])[level]
-            rows += rows_of(seq, level=level, precision=self.precision)
+            rows += rows_of(seq, precision=self.precision)
         return rows
 
     def _utterances(self, segments: SegmentSet) -> list[CachedUtterance]:
@@ -172,29 +174,68 @@ class FeatureCache:
         utterances = []
         for index, indices in enumerate(segments.by_utterance):
             utterance = segments.utterances[index]
-            try:
-                content = self._sha256(utterance.path)
-            except OSError as error:
-                raise AudioError(f"{utterance.path} cannot be read: {error.strerror or error}") from None
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
             padded = [widths[i] for i in indices]
-            what = [content, utterance.start, utterance.end, cuts, padded]
+            what = [self._sha256(utterance.path), utterance.start, utterance.end, cuts, padded]
             name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
             utterances.append(CachedUtterance(name, segments, index, sum(padded)))
         return utterances
 
 
-class StoredFeatures(Items):
-    """The features of segments, read from the cache; files: level -> the file of each utterance."""
+class Computation(Items):
+    """Utterances to compute. The process that gets an item computes and stores it, or for a GPU only reads its audio.
 
-    def __init__(self, segments: SegmentSet, files: Mapping[str, Sequence[Path]]):
-        self.files = files
-        self.rows = [(u, number) for u, indices in enumerate(segments.by_utterance) for number in range(len(indices))]
+    Args: lacking; rows: computes, from a level and segments [segments, samples], what is stored of each; device.
+    """
+
+    def __init__(self, lacking: Lacking, rows: Callable[[str, Seq], list[Tensor]], *, device: str):
+        self.lacking, self.rows = lacking, rows
+        self.on_cpu = torch.device(device).type == "cpu"
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.lacking)
 
-    def read(self, index: int) -> dict[str, Tensor]:
-        """The features of a segment: level -> [frames, channels]."""
-        utterance, number = self.rows[index]
-        return {level: read_segment(paths[utterance], number) for level, paths in self.files.items()}
+    def read(self, index: int) -> Seq | None:
+        """The waveforms of an utterance; None if its features are stored already."""
+        utterance = self.lacking[index][0]
+        wave = utterance.segments.waves(utterance.index)
+        return self._store(index, wave) if self.on_cpu else wave
+
+    def compute(self, *, progress: bool) -> None:
+        """Compute and store all, with one thread per process, so that bits do not depend on the process.
+
+        Raises: CacheError if a worker is killed; the first ToolkitError of an utterance.
+        """
+        threads = torch.get_num_threads()
+        items = iter(self._loader())  # forks before the progress bar starts its thread
+        try:
+            torch.set_num_threads(1)
+            for index, one in bar(chain.from_iterable(items), "features", total=len(self), shown=progress):
+                if isinstance(one, ToolkitError):
+                    raise one
+                if one is not None:
+                    self._store(index, one)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise CacheError(
+                f"A process that computes features died ({one_line(str(error))}): start the run again, which "
+                "computes the rest; if memory is short, OMP_NUM_THREADS=1 computes in one process."
+            ) from None
+        finally:
+            torch.set_num_threads(threads)
+            del items  # ends the workers; once only the collector finds them, they are waited for 10 s
+
+    def _store(self, index: int, wave: Seq) -> None:
+        utterance, front_ends = self.lacking[index]
+        for front_end in front_ends:
+            front_end.write(utterance.name, self.rows(front_end.level, wave))
+
+    def _loader(self) -> DataLoader:
+        """With workers, unless few utterances are missing or forking is not allowed."""
+        workers = min(MOST_WORKERS, torch.get_num_threads(), len(self) // LEAST_UTTERANCES)
+        may_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
+        forks = {"multiprocessing_context": "fork", "num_workers": workers}
+        generator = torch.Generator()  # else the loader draws from the run's
+        options = forks if may_fork and workers > 1 else {}
+        return DataLoader(self, batch_size=AT_ONCE, collate_fn=list, generator=generator, **options)

@@ -7,7 +7,7 @@ use), and each utterance has a file. Runs that use the front end share a lock on
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from typing import Any
 from toolkit.errors import CacheError
 from toolkit.files import cache_folder, locked, parse_json, read_text
 
-FOLDER_VARIABLE, LIMIT_VARIABLE = "TOOLKIT_CACHE", "TOOLKIT_CACHE_GB"
+LIMIT_VARIABLE = "TOOLKIT_CACHE_GB"
 DESCRIPTION, SUFFIX = "front-end.json", ".safetensors"
 REMEDY = "make room, set TOOLKIT_CACHE to another folder, or give --training.feature_cache_mb 0"
 
 
 def features_folder() -> Path:
     """Where the front ends' folders are: below $TOOLKIT_CACHE, else in the user's cache folder."""
-    return Path(os.environ.get(FOLDER_VARIABLE) or cache_folder()) / "features"
+    return Path(os.environ.get("TOOLKIT_CACHE") or cache_folder()) / "features"
 
 
 def limit_bytes() -> float:
@@ -54,15 +54,12 @@ class StoredFrontEnd:
             return {}
 
     def remove(self) -> bool:
-        """Delete it unless a run uses it; return whether it was deleted. Raises: CacheError if that is not allowed."""
-        try:
-            with locked(lock_of(self.path), wait=False) as held:
-                if held:
-                    with contextlib.suppress(FileNotFoundError):
-                        shutil.rmtree(self.path)
-                return held
-        except OSError as error:
-            raise CacheError(f"{self.path} cannot be deleted ({error.strerror or error}): {REMEDY}.") from error
+        """Delete it unless a run uses it; return whether it was deleted."""
+        with locked(lock_of(self.path), wait=False) as held:
+            if held:
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(self.path)
+            return held
 
 
 def lock_of(folder: Path) -> Path:
@@ -82,14 +79,14 @@ def stored_front_ends() -> list[StoredFrontEnd]:
     return sorted(stored, key=lambda one: (one.last_used, one.path.name))
 
 
-def make_room(needed: float, *, keep: Collection[Path], say: Callable[[str], None]) -> None:
-    """Remove least recently used front ends, except `keep`, until `needed` bytes fit under the limit; say which."""
+def make_room(needed: float, *, say: Callable[[str], None]) -> None:
+    """Remove least recently used front ends that no run uses, until `needed` bytes fit under the limit; say which."""
     limit, stored = limit_bytes(), stored_front_ends()
     total = needed + sum(front_end.bytes for front_end in stored)
     for front_end in stored:
         if total <= limit:
             return
-        if front_end.path not in keep and front_end.remove():
+        if front_end.remove():
             total -= front_end.bytes
             say(f"Removed from the feature cache, least recently used: {front_end.path} ({megabytes(front_end.bytes)})")
     if total > limit:
@@ -98,9 +95,5 @@ def make_room(needed: float, *, keep: Collection[Path], say: Callable[[str], Non
 
 
 def megabytes(size: float) -> str:
-    """Format a number of bytes.
-
-    >>> megabytes(1_234_567)
-    '1.2 MB'
-    """
+    """A number of bytes for a message."""
     return f"{size / 1e6:.1f} MB"

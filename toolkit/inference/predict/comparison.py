@@ -178,7 +178,7 @@ def write_figure(test: StressTest, path: str) -> None:
         axis.grid(axis="x")
         stamp(figure, test.baseline.test.stamps)
         drawn = image_bytes(figure, Path(path).suffix[1:])
-    write_whole(Path(path), drawn, PredictionError, "choose another --figure", stream=True)
+    write_whole(Path(path), drawn, PredictionError, "choose another --figure")
 
 
 def _augmentation(name: str, audio: AudioSpec) -> Augmentation:

@@ -17,7 +17,7 @@ from toolkit.files import DISTRIBUTION
 from toolkit.inference.predict.output import refuse_inputs, written
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.inference.predict.recordings import Recording
-from toolkit.terminal import doing, say
+from toolkit.terminal import say
 
 HOP_S = 1.0  # a label a second, or one for each segment where segments are shorter
 CHUNK_S = 0.1
@@ -60,7 +60,6 @@ def listen(
 
     with written(format, output, model.usage, model.threshold(abstain)) as write:
         say(f"Listening to {one_line(microphone['name'])}; Ctrl-C ends it.")
-        doing("listening")
         write(Recording(Path("microphone")), labelled())
     raise reason
 

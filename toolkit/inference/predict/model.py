@@ -31,11 +31,11 @@ def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | 
     cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=hop_samples)
     if isinstance(recording, Samples):
         resampler = Resampler(recording.sample_rate, audio.sample_rate)
-        yield from through(cutter, map(torch.from_numpy, through(resampler, [recording.values])))
+        yield from map(torch.from_numpy, through(cutter, through(resampler, [recording.values])))
         return
     with recording.file() as path:
         file = stretch(path, start_s=recording.start_s, end_s=recording.end_s)
-        yield from through(cutter, waves(file, audio.sample_rate))
+        yield from map(torch.from_numpy, through(cutter, waves(file, audio.sample_rate)))
 
 
 class RecordingResult:
@@ -104,7 +104,7 @@ class Stream:
             raise PredictionError("The stream has ended; model.stream(sample_rate) begins another")
         if 0 in np.shape(samples):
             return []
-        waves = map(torch.from_numpy, self._resampler.add(mono(samples)))
+        waves = self._resampler.add(mono(samples))
         return self._labelled(segment for wave in waves for segment in self._cutter.add(wave))
 
     def end(self) -> list[Prediction]:
@@ -112,15 +112,15 @@ class Stream:
         if self._ended:
             return []
         self._ended = True
-        return self._labelled(through(self._cutter, map(torch.from_numpy, self._resampler.end())))
+        return self._labelled(through(self._cutter, self._resampler.end()))
 
     def prediction(self) -> Prediction:
         """The prediction for everything labelled so far, without its segments; PredictionError if there is nothing."""
         return self._result.prediction()
 
-    def _labelled(self, segments: Iterable[Tensor]) -> list[Prediction]:
+    def _labelled(self, segments: Iterable[np.ndarray]) -> list[Prediction]:
         for wave in segments:
-            self._compute([(self._result, wave)])
+            self._compute([(self._result, torch.from_numpy(wave))])
             if self._result.error is not None:
                 self._ended = True
                 raise self._result.error

@@ -107,7 +107,7 @@ def _opened(output: str | None) -> Iterator[TextIO]:
     if os.path.isdir(output):
         raise PredictionError(f"--output {output} is a folder: the rows of all recordings go to one file, name it")
     with (
-        replacing(Path(output), PredictionError, REMEDY, stream=True) as unfinished,
+        replacing(Path(output), PredictionError, REMEDY) as unfinished,
         unfinished.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         yield file
