@@ -9,7 +9,7 @@ from toolkit.corpus import Utterance
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, PluginError, RecipeError, join, one_line
 from toolkit.files import parse_json
-from toolkit.model.archive import CONFIG, SEEN, WEIGHTS, open_file, read_file
+from toolkit.model.archive import CONFIG, SEEN, WEIGHTS, read_file
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.registry import build, find_part
@@ -151,15 +151,9 @@ def _covariates(of: Composition, classes: Mapping[str, Sequence[str]]) -> str:
 
 def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
     """Name -> tensor. Raises: BundleError if the bundle's weights are damaged, or not those that were exported."""
-    from toolkit.model.weights import WeightsFile, refuse_not_finite
+    from toolkit.model.weights import read_weights
 
-    with open_file(path, WEIGHTS) as (file, size):
-        weights = WeightsFile(file, size)
-        state = weights.read()
-    refuse_not_finite(state, str(path))
-    if weights.digest.hexdigest() != origin.sha256:
-        raise BundleError(f"{path}: {WEIGHTS} is not the file that was exported: get the bundle again.")
-    return state
+    return read_weights(read_file(path, WEIGHTS, sha256=origin.sha256))
 
 
 def _by_part(names: Iterable[str]) -> dict[str, list[str]]:

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +159,7 @@ def export_bundle(
     weights = weights_of(system)
     config = _describe(run, system, weights)
     try:
-        restore_system(read_config(config.text().encode()), BytesIO(weights), len(weights))  # as a reader would
+        restore_system(read_config(config.text().encode()), weights)  # as a reader would
     except BundleError as error:
         again = answer_to_trial(system, audio=config.audio, predict_from=config.predict_from)
         if not same_answer(again, config.trial):
