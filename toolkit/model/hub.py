@@ -29,26 +29,16 @@ def local_bundle(name: str | Path) -> Path:
     if not (place := on_hub(name)):
         return Path(os.path.expanduser(name))
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import DryRunError
 
     repository, revision = place
-    wanted = [name for name in LARGEST if name != ONNX]  # which the toolkit does not read
     with _in_one_line(str(name)):
-        try:
-            files = snapshot_download(repository, revision=revision, allow_patterns=wanted, dry_run=True)
-        except DryRunError:  # no network, or offline mode: the cache may have it
-            folder = snapshot_download(repository, revision=revision, allow_patterns=wanted)
-        else:
-            if CONFIG not in [file.filename for file in files]:
-                raise BundleError(f"it is not a bundle: it has no {CONFIG}.")
-            for file in files:
-                if file.file_size > LARGEST[file.filename]:
-                    raise BundleError(f"{file.filename} holds {file.file_size:,} bytes, which is too large.")
-            commit = files[0].commit_hash
-            folder = snapshot_download(repository, revision=commit, allow_patterns=[CONFIG])
-            if b'"format_version"' not in read_file(Path(folder), CONFIG):  # before the weights are fetched
-                raise BundleError(f"its {CONFIG} is not a bundle's.")
-            folder = snapshot_download(repository, revision=commit, allow_patterns=wanted)
+        folder = snapshot_download(repository, revision=revision, allow_patterns=[CONFIG])
+        if not os.path.isfile(Path(folder) / CONFIG):
+            raise BundleError(f"it is not a bundle: it has no {CONFIG}.")
+        if b'"format_version"' not in read_file(Path(folder), CONFIG):  # before the weights are fetched
+            raise BundleError(f"its {CONFIG} is not a bundle's.")
+        wanted = [name for name in LARGEST if name != ONNX]  # which the toolkit does not read
+        folder = snapshot_download(repository, revision=Path(folder).name, allow_patterns=wanted)
     if (commit := Path(folder).name) != revision:
         say(f"{name} is {PREFIX}{repository}@{commit}")
     return Path(folder)

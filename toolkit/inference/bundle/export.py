@@ -17,7 +17,7 @@ from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError
 from toolkit.files import read_json
 from toolkit.inference.bundle.card import card_text
-from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_shuffled
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config
 from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
@@ -25,7 +25,6 @@ from toolkit.model.seen import SEEN, UNSEEN, Seen
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
-from toolkit.recipe.checks import BadField
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.statistics.abstention import Confidence
@@ -99,10 +98,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     results = read_results(folder / RESULTS, trials=True)
     if not results.get("tested", True):
         raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
-    try:
-        recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
-    except BadField as error:
-        raise BundleError(f"{folder / RESULTS} is damaged ({error}): delete the run and train it again.") from None
+    recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
     read = read_manifest(folder / MANIFEST)
     utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != NOTE}) for u in read)
     fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
@@ -145,14 +141,13 @@ def export_bundle(
     target = Path(os.path.expanduser(target))
     refuse_existing(target)
     run = read_trained_run(run_folder)
-    try:
-        refuse_shuffled(run.recipe.model)
-    except BadField as error:
-        raise BundleError(f"{run.recipe.name} cannot be a bundle: {error}") from None
+    for name, spec in run.recipe.model.covariates.items():
+        if spec.source == "shuffled":
+            problem = f"model.covariates.{name}.source is shuffled: such values exist only for the system's own corpus"
+            raise BundleError(f"{run.recipe.name} cannot be a bundle: {problem}. Use label or predicted.")
     for note in _notes(run):
         say(f"NOTE: {note}")
 
-    from toolkit.inference.bundle.trial import answer_to_trial, same_answer
     from toolkit.model.weights import weights_of
 
     system = _trained_system(run)
@@ -161,12 +156,9 @@ def export_bundle(
     try:
         restore_system(read_config(config.text().encode()), weights)  # as a reader would
     except BundleError as error:
-        again = answer_to_trial(system, audio=config.audio, predict_from=config.predict_from)
-        if not same_answer(again, config.trial):
-            problem = "its system gives another result at each call: `toolkit check-plugin` finds which plugin"
-            raise BundleError(f"{config.name} cannot be a bundle: {problem}.") from error
         found = f"The system cannot be restored from the bundle of {config.name}: {error}"
-        raise BundleError(f"{found} Check the portable_args of its levels.") from error
+        hint = "`toolkit check-plugin` finds a plugin that answers differently at each call"
+        raise BundleError(f"{found} Check the portable_args of its levels; {hint}.") from error
     trained = {*run.fold.train, *run.fold.valid, *getattr(run.fold, selects_on(run.fold.protocol))}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained]) | _seen_before(run.folder)
     files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.as_dict()).encode()}
@@ -195,10 +187,7 @@ def _seen_before(folder: Path) -> Seen:
     """What trained the bundle that a run started from, if it started from one."""
     if not os.path.isfile(folder / ORIGIN):
         return UNSEEN
-    try:
-        return Seen.from_dict(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
-    except (KeyError, TypeError):
-        raise BundleError(f"{folder / ORIGIN} does not list what trained the bundle: train the run again.") from None
+    return Seen.from_dict(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
 
 
 def _trained_system(run: TrainedRun) -> "System":
@@ -233,25 +222,22 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
     backbones = [name for name, level in system.levels.items() if level.random_backbone or level.pretrained]
     random_backbones = tuple(name for name in backbones if pretrained.get(name) is None)
     answers = replace(run.answers, probabilities=at_temperature(run.answers.probabilities, run.confidence.temperature))
-    try:
-        return BundleConfig(
-            name=recipe.name,
-            distributions=used,
-            audio=recipe.audio,
-            classes=classes,
-            covariates={name: classes[name] for name in system.given_covariates},
-            model=model,
-            predict_from=recipe.predict_from,
-            training=run.summary(random_backbones=random_backbones),
-            trial=answer_to_trial(system, audio=recipe.audio, predict_from=recipe.predict_from),
-            confidence=run.confidence,
-            calibration=calibration(answers, run.targets[LABEL], run.confidence),
-            abstaining=abstaining(answers, run.confidence),
-            exported_with=library_versions() | used,
-            files={WEIGHTS: FileFacts.of(weights)},
-        )
-    except BadField as error:
-        raise BundleError(f"{recipe.name} cannot be a bundle: {error}") from None
+    return BundleConfig(
+        name=recipe.name,
+        distributions=used,
+        audio=recipe.audio,
+        classes=classes,
+        covariates={name: classes[name] for name in system.given_covariates},
+        model=model,
+        predict_from=recipe.predict_from,
+        training=run.summary(random_backbones=random_backbones),
+        trial=answer_to_trial(system, audio=recipe.audio, predict_from=recipe.predict_from),
+        confidence=run.confidence,
+        calibration=calibration(answers, run.targets[LABEL], run.confidence),
+        abstaining=abstaining(answers, run.confidence),
+        exported_with=library_versions() | used,
+        files={WEIGHTS: FileFacts.of(weights)},
+    )
 
 
 def _portable_model(model: ModelSpec, system: "System") -> ModelSpec:

@@ -52,7 +52,8 @@ def read_bundle(path: str | Path) -> Bundle:
         system = restore_system(config, files[WEIGHTS])
     except (ToolkitError, LookupError, ValueError) as error:  # the last two: values that contradict each other
         text = str(error) if isinstance(error, ToolkitError) else f"{CONFIG} contradicts itself: {one_line(error)}"
-        named = text.startswith((f"{path} ", f"{path}: ", "No bundle"))
+        text = text.removeprefix(f"{path}: ")
+        named = text.startswith((f"{path} ", "No bundle"))
         raise BundleError(text if named else f"{given}: {text}") from error.__cause__
     return Bundle(path, config, system, seen)
 
