@@ -166,7 +166,8 @@ def export_bundle(
         from toolkit.inference.onnx.export import export_onnx
 
         with tempfile.TemporaryDirectory() as folder:
-            files[ONNX] = export_onnx(system, config.usage, Path(folder) / ONNX).path.read_bytes()
+            export_onnx(system, config.usage, Path(folder) / ONNX)
+            files[ONNX] = (Path(folder) / ONNX).read_bytes()
     config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
     write_files(target, {CONFIG: config.text().encode(), **files})
     return target
