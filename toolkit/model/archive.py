@@ -26,7 +26,7 @@ _REMEDY = "`toolkit export RUN BUNDLE` makes bundles"
 def write_files(target: Path, files: Mapping[str, bytes]) -> None:
     """Write files, name -> content, into a new folder, or into one archive if the target ends in .zip.
 
-    Raises: BundleError if the target exists or cannot be written; nothing is left behind.
+    Raises: BundleError if it cannot be written; nothing is left behind.
     """
     with replacing(target, BundleError, "make room or choose another name", durable=True) as partial:
         if target.suffix.lower() == ".zip":
@@ -40,13 +40,6 @@ def write_files(target: Path, files: Mapping[str, bytes]) -> None:
             for name, data in files.items():
                 (partial / name).write_bytes(data)
                 flush(partial / name)
-        refuse_existing(target)
-
-
-def refuse_existing(target: Path) -> None:
-    """Raise BundleError if the target exists, whatever it is."""
-    if os.path.lexists(target):
-        raise BundleError(f"{target} exists already, and is left as it is: choose another name or move it away.")
 
 
 def read_file(path: Path, name: str, *, sha256: str | None = None) -> bytes:

@@ -28,27 +28,25 @@ class Origin:
     """What a bundle's config.json says to a training that starts from it."""
 
     weights: str  # their name, for results and for a run's identity
-    sha256: str  # of the file of weights
+    hashes: Mapping[str, str]  # file -> SHA-256; a bundle of version 0.1 does not say what trained it
     model: ModelSpec
     audio: AudioSpec
     classes: Mapping[str, Sequence[str]]  # by target
     random_backbones: frozenset[str]  # levels
-    has_seen: bool  # whether the bundle says what trained it
 
     @classmethod
     def read(cls, path: Path) -> "Origin":
         """Read the origin from a bundle. Raises: BundleError if the bundle is missing or damaged."""
         try:
             config = parse_json(read_file(path, CONFIG), strict=True)
-            sha256 = config["files"][WEIGHTS]["sha256"]
+            hashes = {name: facts["sha256"] for name, facts in config["files"].items()}
             return cls(
-                weights=f"{config['name']} sha256:{sha256[:16]}",
-                sha256=sha256,
+                weights=f"{config['name']} sha256:{hashes[WEIGHTS][:16]}",
+                hashes=hashes,
                 model=read_plain(ModelSpec, config["model"]),
                 audio=read_plain(AudioSpec, config["audio"]),
                 classes=dict(config["classes"]),
                 random_backbones=frozenset(config["training"]["random_backbones"]),
-                has_seen=SEEN in config["files"],
             )
         except (RecipeError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{path}: {CONFIG} is damaged ({one_line(error)}): get the bundle again.") from None
@@ -120,7 +118,9 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     left = [part for part in fresh if any(name in ours for name in parts[part])]
     line = f"Starts from {path.name} ({origin.weights}): {join(taken)}."
     line += f" From scratch: {join(left)}." if left else ""
-    return line, Seen.read(read_file(path, SEEN)) if origin.has_seen else UNSEEN
+    if SEEN not in origin.hashes:
+        return line, UNSEEN
+    return line, Seen.from_dict(parse_json(read_file(path, SEEN, sha256=origin.hashes[SEEN])))
 
 
 def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
@@ -153,7 +153,7 @@ def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
     """Name -> tensor. Raises: BundleError if the bundle's weights are damaged, or not those that were exported."""
     from toolkit.model.weights import read_weights
 
-    return read_weights(read_file(path, WEIGHTS, sha256=origin.sha256))
+    return read_weights(read_file(path, WEIGHTS, sha256=origin.hashes[WEIGHTS]))
 
 
 def _by_part(names: Iterable[str]) -> dict[str, list[str]]:

@@ -20,8 +20,8 @@ from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config
 from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.summary import TestSummary, abstaining, calibration
-from toolkit.model.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
-from toolkit.model.seen import SEEN, UNSEEN, Seen
+from toolkit.model.archive import CARD, ONNX, SEEN, WEIGHTS, write_files
+from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
@@ -139,7 +139,8 @@ def export_bundle(
         cannot be exported to ONNX; ToolkitError if a file of the run is damaged, or its system cannot be built.
     """
     target = Path(os.path.expanduser(target))
-    refuse_existing(target)
+    if os.path.lexists(target):
+        raise BundleError(f"{target} exists already, and is left as it is: choose another name or move it away.")
     run = read_trained_run(run_folder)
     for name, spec in run.recipe.model.covariates.items():
         if spec.source == "shuffled":

@@ -6,12 +6,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, ToolkitError, UnknownPlugin, one_line
+from toolkit.files import parse_json
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
-from toolkit.model.archive import CARD, WEIGHTS, read_file
+from toolkit.model.archive import CARD, SEEN, WEIGHTS, read_file
 from toolkit.model.hub import local_bundle
-from toolkit.model.seen import SEEN, UNSEEN, Seen
+from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.registry import find_part
 
 if TYPE_CHECKING:
@@ -48,10 +51,10 @@ def read_bundle(path: str | Path) -> Bundle:
         config = read_config(read_file(path, CONFIG))
         listed = [name for name in (CARD, WEIGHTS, SEEN) if name in config.files]
         files = {name: read_file(path, name, sha256=config.files[name].sha256) for name in listed}
-        seen = Seen.read(files[SEEN]) if SEEN in files else UNSEEN
+        seen = Seen.from_dict(parse_json(files[SEEN])) if SEEN in files else UNSEEN
         system = restore_system(config, files[WEIGHTS])
-    except (ToolkitError, LookupError, ValueError) as error:  # the last two: values that contradict each other
-        text = str(error) if isinstance(error, ToolkitError) else f"{CONFIG} contradicts itself: {one_line(error)}"
+    except (ToolkitError, LookupError, TypeError, ValueError) as error:  # others: values that contradict each other
+        text = str(error) if isinstance(error, ToolkitError) else f"its files contradict each other: {one_line(error)}"
         text = text.removeprefix(f"{path}: ")
         named = text.startswith((f"{path} ", "No bundle"))
         raise BundleError(text if named else f"{given}: {text}") from error.__cause__
@@ -65,7 +68,7 @@ def restore_system(config: BundleConfig, weights: bytes) -> "System":
     """
     import torch
 
-    from toolkit.inference.bundle.trial import answer_to_trial, same_answer
+    from toolkit.inference.bundle.trial import TOLERANCE, answer_to_trial
     from toolkit.model.allowance import Allowance
     from toolkit.model.system import build_system
     from toolkit.model.weights import load_weights, read_weights
@@ -83,7 +86,7 @@ def restore_system(config: BundleConfig, weights: bytes) -> "System":
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones
     answer = answer_to_trial(system.eval(), audio=config.audio, predict_from=config.predict_from)
-    if not same_answer(answer, config.trial):
+    if not np.allclose(answer, config.trial, rtol=0, atol=TOLERANCE):  # NaN is never close
         changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
         versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
         found = "the prediction for the trial sound differs from that at export"

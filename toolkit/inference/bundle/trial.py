@@ -6,7 +6,6 @@ if a plugin or a library computes something else.
 """
 
 import random
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -37,11 +36,6 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
     draw = random.Random(1).random  # Python promises that random() keeps its numbers
     noise = np.resize([draw() - 0.5 for _ in range(min(samples, sample_rate))], samples)
     return (0.1 * pulse * voice + 0.02 * noise).astype(np.float32)
-
-
-def same_answer(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two answers to the trial sound differ by no more than rounding; NaN is never the same."""
-    return all(abs(a - b) <= TOLERANCE for a, b in zip(one, other, strict=True))
 
 
 @torch.no_grad()
