@@ -1,4 +1,4 @@
-"""A bundle's files in a folder or in one .zip: written whole or not at all; only those in `LARGEST` are ever read.
+"""A bundle's files in a folder or in one .zip: written whole or not at all; only those in `FILES` are ever read.
 
 Entries of a .zip must be stored, not compressed, so that an archive cannot hold more than its size shows.
 """
@@ -17,7 +17,7 @@ SEEN = "seen.json"  # hashes of what trained the system; bundles of version 0.1 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 ONNX = "model.onnx"  # optional
-LARGEST = {CONFIG: 4 << 20, CARD: 4 << 20, WEIGHTS: 16 << 30, ONNX: 2 << 30, SEEN: 64 << 20}  # bytes
+FILES = (CONFIG, CARD, WEIGHTS, SEEN, ONNX)
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content makes the same .zip
 _DAMAGE = (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError)  # of `zipfile`
 _REMEDY = "`toolkit export RUN BUNDLE` makes bundles"
@@ -45,8 +45,7 @@ def write_files(target: Path, files: Mapping[str, bytes]) -> None:
 def read_file(path: Path, name: str, *, sha256: str | None = None) -> bytes:
     """The content of one file of a bundle.
 
-    Raises: BundleError if the bundle or the file is missing, damaged, larger than `LARGEST` allows, or has another
-        SHA-256 than the given one.
+    Raises: BundleError if the bundle or the file is missing or damaged, or has another SHA-256 than the given one.
     """
     run = path.parent if path.name == "results.json" else path
     if os.path.isfile(run / "results.json") or os.path.isfile(run / "recipe.yaml"):
@@ -68,7 +67,6 @@ def _from_folder(folder: Path, name: str) -> bytes:
     if not os.path.isfile(path):
         content = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
         raise BundleError(f"{folder} is not a bundle: it has no {name}; it holds {one_line(content)}. {_REMEDY}.")
-    _refuse_large(folder, name, path.stat().st_size)
     return path.read_bytes()
 
 
@@ -80,8 +78,8 @@ def _from_zip(path: Path, name: str) -> bytes:
         raise BundleError(f"{path} is not a bundle: a folder or a .zip is needed ({one_line(error)}).{hint}") from None
     with archive:
         names = archive.namelist()
-        if odd := next((each for each in names if each not in LARGEST), None):
-            problem = f"it holds {one_line(odd)[:80]!r}, and a bundle {', '.join(LARGEST)}"
+        if odd := next((each for each in names if each not in FILES), None):
+            problem = f"it holds {one_line(odd)[:80]!r}, and a bundle {', '.join(FILES)}"
             raise BundleError(f"{path} is not a bundle: {problem}. {_REMEDY}.")
         if name not in names:
             raise BundleError(f"{path} is not a bundle: it has no {name}. {_REMEDY}.")
@@ -89,10 +87,4 @@ def _from_zip(path: Path, name: str) -> bytes:
         if entry.compress_type != zipfile.ZIP_STORED:
             problem = f"{name} is compressed, and a bundle's files are not"
             raise BundleError(f"{path}: {problem}. Unpack it and give the folder.")
-        _refuse_large(path, name, entry.file_size)
         return archive.read(entry)
-
-
-def _refuse_large(path: Path, name: str, size: int) -> None:
-    if size > LARGEST[name]:
-        raise BundleError(f"{path}: {name} holds {size:,} bytes; {LARGEST[name]:,} are allowed.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.errors import BundleError, one_line
 from toolkit.files import DISTRIBUTION, parse_json
-from toolkit.model.archive import CONFIG, LARGEST, ONNX, read_file
+from toolkit.model.archive import CONFIG, FILES, ONNX, read_file
 from toolkit.terminal import say
 
 PREFIX = "hf:"
@@ -37,7 +37,7 @@ def local_bundle(name: str | Path) -> Path:
             raise BundleError(f"it is not a bundle: it has no {CONFIG}.")
         if b'"format_version"' not in read_file(Path(folder), CONFIG):  # before the weights are fetched
             raise BundleError(f"its {CONFIG} is not a bundle's.")
-        wanted = [name for name in LARGEST if name != ONNX]  # which the toolkit does not read
+        wanted = [name for name in FILES if name != ONNX]  # which the toolkit does not read
         folder = snapshot_download(repository, revision=Path(folder).name, allow_patterns=wanted)
     if (commit := Path(folder).name) != revision:
         say(f"{name} is {PREFIX}{repository}@{commit}")
@@ -56,7 +56,7 @@ def push_bundle(path: Path, repository: str) -> str:
     names, api = [CONFIG, *parse_json(read_file(path, CONFIG))["files"]], HfApi(library_name=DISTRIBUTION)
     with _in_one_line(f"{PREFIX}{repository}"):
         api.create_repo(repository, exist_ok=True, private=True)
-        stale = [name for name in api.list_repo_files(repository) if name in LARGEST and name not in names]
+        stale = [name for name in api.list_repo_files(repository) if name in FILES and name not in names]
         changes = [CommitOperationAdd(name, read_file(path, name)) for name in names]
         changes += [CommitOperationDelete(name) for name in stale]
         return f"{PREFIX}{repository}@{api.create_commit(repository, changes, commit_message='A bundle').oid}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -13,22 +12,19 @@ from toolkit.model.system import System
 
 
 def weights_of(system: System) -> bytes:
-    """A system's state as the bytes of a safetensors file; BundleError if a part is not a tensor, or not finite."""
+    """A system's state as the bytes of a safetensors file; BundleError if a part is not a tensor."""
     state = system.state_dict()
     if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise BundleError(f"The system's state holds {odd[0]}, which is not a tensor: {WEIGHTS} cannot hold it.")
-    _refuse_not_finite(state, "The system")
     return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
 
 
 def read_weights(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, by name; BundleError if it is damaged, or a value is not finite."""
+    """The tensors of a safetensors file, by name; BundleError if it is damaged."""
     try:
-        state = load(data)
+        return load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a type that torch does not have
         raise BundleError(f"{WEIGHTS} is damaged ({one_line(error)}): get the bundle again.") from None
-    _refuse_not_finite(state, WEIGHTS)
-    return state
 
 
 def load_weights(system: System, state: Mapping[str, Tensor]) -> None:
@@ -42,10 +38,3 @@ def load_weights(system: System, state: Mapping[str, Tensor]) -> None:
             problem = f"{one_line(name)} is {found}; the system of its config.json has {expected}"
             raise BundleError(f"{WEIGHTS}: {problem}.")
     system.load_state_dict(state)
-
-
-def _refuse_not_finite(state: Mapping[str, Tensor], what: str) -> None:
-    """Raise BundleError, with the name of the first tensor that holds a value that is not finite."""
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise BundleError(f"{what} has values that are not finite in {one_line(name)}.")

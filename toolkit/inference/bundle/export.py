@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -92,9 +91,8 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
     if not os.path.exists(folder / RESULTS):
-        begun = f"The run in {folder} is not finished (it has no {RESULTS}): run its training command again."
-        nothing = f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed."
-        raise BundleError(begun if os.path.isfile(folder / RECIPE) else nothing)
+        found = f"{folder} is not the folder of a finished run (it has no {RESULTS})"
+        raise BundleError(f"{found}: name another, or run its training command again.")
     results = read_results(folder / RESULTS, trials=True)
     if not results.get("tested", True):
         raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
@@ -118,8 +116,8 @@ def weights_name(source: str | None) -> str | None:
     """
     if source is None:
         return None
-    is_path = re.match(r"[/~.\\]|\w:[/\\]", source) or source.partition("@")[0].count("/") > 1 or os.path.isdir(source)
-    return re.split(r"[/\\]", source.rstrip("/\\"))[-1] if is_path else source
+    is_path = source.startswith(("/", "~", ".")) or source.partition("@")[0].count("/") > 1 or os.path.isdir(source)
+    return Path(source).name if is_path else source
 
 
 def export_bundle(
