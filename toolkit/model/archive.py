@@ -6,7 +6,7 @@ Entries of a .zip must be stored, not compressed, so that an archive cannot hold
 import hashlib
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from toolkit.errors import BundleError, did_you_mean, one_line
@@ -19,8 +19,6 @@ CARD = "README.md"
 ONNX = "model.onnx"  # optional
 FILES = (CONFIG, CARD, WEIGHTS, SEEN, ONNX)
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content makes the same .zip
-_DAMAGE = (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError)  # of `zipfile`
-_REMEDY = "`toolkit export RUN BUNDLE` makes bundles"
 
 
 def write_files(target: Path, files: Mapping[str, bytes]) -> None:
@@ -51,23 +49,21 @@ def read_file(path: Path, name: str, *, sha256: str | None = None) -> bytes:
     if os.path.isfile(run / "results.json") or os.path.isfile(run / "recipe.yaml"):
         raise BundleError(f"{path} is a run, not a bundle. `toolkit export {run} BUNDLE` makes a bundle of it.")
     try:
-        if not os.path.exists(path):
+        if os.path.isdir(path):
+            _require(path, name, [p.name for p in path.iterdir()])
+            data = require_file(path / name).read_bytes()
+        elif os.path.exists(path):
+            data = _from_zip(path, name)
+        else:
             near = [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else []
             raise BundleError(f"No bundle at {path}.{did_you_mean(path.name, near)}")
-        data = _from_folder(path, name) if os.path.isdir(path) else _from_zip(path, name)
-    except _DAMAGE as error:
+    except BundleError:
+        raise
+    except Exception as error:  # those of `zipfile` share no base class
         raise BundleError(f"{path}: {name} is damaged ({one_line(error)}): get the bundle again.") from None
     if sha256 not in (None, hashlib.sha256(data).hexdigest()):
         raise BundleError(f"{path}: {name} is not the file that was exported (another SHA-256): get the bundle again.")
     return data
-
-
-def _from_folder(folder: Path, name: str) -> bytes:
-    path = folder / name
-    if not os.path.isfile(path):
-        content = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
-        raise BundleError(f"{folder} is not a bundle: it has no {name}; it holds {one_line(content)}. {_REMEDY}.")
-    return path.read_bytes()
 
 
 def _from_zip(path: Path, name: str) -> bytes:
@@ -77,14 +73,15 @@ def _from_zip(path: Path, name: str) -> bytes:
         hint = f" Give its folder, {path.parent}." if os.path.isfile(path.parent / CONFIG) else ""
         raise BundleError(f"{path} is not a bundle: a folder or a .zip is needed ({one_line(error)}).{hint}") from None
     with archive:
-        names = archive.namelist()
-        if odd := next((each for each in names if each not in FILES), None):
-            problem = f"it holds {one_line(odd)[:80]!r}, and a bundle {', '.join(FILES)}"
-            raise BundleError(f"{path} is not a bundle: {problem}. {_REMEDY}.")
-        if name not in names:
-            raise BundleError(f"{path} is not a bundle: it has no {name}. {_REMEDY}.")
-        entry = archive.getinfo(name)
-        if entry.compress_type != zipfile.ZIP_STORED:
+        _require(path, name, archive.namelist())
+        if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
             problem = f"{name} is compressed, and a bundle's files are not"
             raise BundleError(f"{path}: {problem}. Unpack it and give the folder.")
-        return archive.read(entry)
+        return archive.read(name)
+
+
+def _require(path: Path, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        content = one_line(", ".join(sorted(names)[:6]) or "nothing")
+        made = "`toolkit export RUN BUNDLE` makes bundles"
+        raise BundleError(f"{path} is not a bundle: it has no {name}; it holds {content}. {made}.")

@@ -105,10 +105,8 @@ def _check_parts(config: BundleConfig) -> None:
         except UnknownPlugin as error:
             distribution, _, name = part.plugin.rpartition(":")
             wanted = f"It needs {kind} {name!r} of {distribution} {config.distributions.get(distribution, '')}".rstrip()
-            missing = "which is not installed here: install it if you trust it"
-            if here := _installed(distribution):
-                missing = f"which {distribution} {here}, installed here, does not have"
-            raise BundleError(f"{one_line(wanted)}, {missing}.") from error
+            problem = "which is not installed here: install it if you trust it"
+            raise BundleError(f"{one_line(wanted)}, {problem}.") from error
         for name in getattr(cls, "retired", ()):  # used in training alone
             part.args.pop(name, None)
         for name, alone in getattr(cls, "standalone_args", {}).items():  # names no file, hub or download
