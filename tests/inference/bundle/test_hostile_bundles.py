@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from small_bundle import edit_config, replace_file
 
 from toolkit.errors import BundleError
-from toolkit.inference.bundle import read_bundle, trial
+from toolkit.inference.bundle import read_bundle, restoring
 
 OLD = Path(__file__).parents[2] / "data" / "bundle-0.1.0.zip"  # mfcc, wav2vec2, nlinear, dlinear
 
@@ -166,7 +166,7 @@ def test_numbers_of_many_digits_and_deep_nesting_are_refused(digits, nested, bun
 @pytest.mark.parametrize(("bound", "message"), [("LARGEST_TENSOR", "more than 0 MiB"), ("TRIAL_SECONDS", "than 0 s")])
 def test_memory_and_time_of_the_trial_are_bounded_too(bound, message, bundle, monkeypatch):
     """The weights do not show strides and numbers of heads, for example."""
-    monkeypatch.setattr(trial, bound, 0)
+    monkeypatch.setattr(restoring, bound, 0)
     assert "The system cannot be run: it " in refusal(bundle) and message in refusal(bundle)
 
 

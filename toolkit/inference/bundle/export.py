@@ -17,7 +17,6 @@ from toolkit.errors import BundleError
 from toolkit.files import read_json
 from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config
-from toolkit.inference.bundle.reading import restore_system
 from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.archive import CARD, ONNX, SEEN, WEIGHTS, write_files
 from toolkit.model.seen import UNSEEN, Seen
@@ -147,6 +146,7 @@ def export_bundle(
     for note in _notes(run):
         say(f"NOTE: {note}")
 
+    from toolkit.inference.bundle.restoring import restore_system
     from toolkit.model.weights import weights_of
 
     system = _trained_system(run)
@@ -212,7 +212,7 @@ def _trained_system(run: TrainedRun) -> "System":
 
 def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig:
     """The config.json, still without the card and the ONNX model among its files."""
-    from toolkit.inference.bundle.trial import answer_to_trial
+    from toolkit.inference.bundle.restoring import answer_to_trial
 
     recipe, pretrained = run.recipe, run.results["pretrained"]
     classes = {name: target.classes for name, target in run.targets.items()}

@@ -1,78 +1,75 @@
-"""Reads a bundle and builds its system. A bundle holds no code: it names plugins, which must be installed."""
+"""Builds a bundle's system and tries it on a sound.
+
+The trial sound is synthetic and the same everywhere; every bundle holds its system's prediction for it. Weights that
+fit do not prove that the code around them is the code they were trained with. The prediction nearly does: it differs
+if a plugin or a library computes something else.
+"""
 
 import logging
-from dataclasses import dataclass
+import random
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
+from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import BundleError, ToolkitError, UnknownPlugin, one_line
-from toolkit.files import parse_json
-from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
-from toolkit.model.archive import CARD, SEEN, WEIGHTS, read_file
-from toolkit.model.hub import local_bundle
-from toolkit.model.seen import UNSEEN, Seen
+from toolkit.inference.bundle.config import CONFIG, BundleConfig
+from toolkit.model.allowance import Allowance
+from toolkit.model.system import System, build_system
+from toolkit.model.weights import load_weights, read_weights
 from toolkit.plugins.registry import find_part
+from toolkit.recipe.schema import AudioSpec
 
-if TYPE_CHECKING:
-    from toolkit.model.system import System
-
+TOLERANCE = 1e-3  # of a probability; far above the rounding of different processors and libraries
+LARGEST_TENSOR = 1 << 30  # bytes of any tensor in the trial
+TRIAL_SECONDS = 60.0
 TABLES = 256 << 20  # bytes that building may take beside the weights, for tables that plugins compute
 FEW = 1000  # tensors that building may make beside the weights
 
 logger = logging.getLogger("toolkit")
 
 
-@dataclass(frozen=True, eq=False)
-class Bundle:
-    """An exported system, in eval() mode and on the CPU."""
+def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
+    """A voice-like sound in noise, harmonics that rise and pulse: [samples], float32.
 
-    path: Path
-    config: BundleConfig
-    system: "System"
-    seen: Seen = UNSEEN
-
-    @property
-    def usage(self) -> Usage:
-        """How audio goes in and what comes out."""
-        return self.config.usage
-
-
-def read_bundle(path: str | Path) -> Bundle:
-    """Read a bundle: a folder, a .zip, or hf:USER/NAME[@REVISION] on the hub, which is fetched first.
-
-    Raises: BundleError: one line that says what is wrong with the bundle, or what is not installed.
+    >>> [f"{value:.4f}" for value in trial_wave(3, sample_rate=16000)]
+    ['-0.0073', '0.0451', '0.0754']
     """
-    given, path = path, local_bundle(path)
+    time = np.arange(samples) / sample_rate  # in seconds
+    phase = 2 * np.pi * (120 * time + 20 * np.sin(2 * np.pi * 0.7 * time))
+    voice = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 9))
+    pulse = 0.6 + 0.4 * np.sin(2 * np.pi * 3 * time)
+    draw = random.Random(1).random  # Python promises that random() keeps its numbers
+    noise = np.resize([draw() - 0.5 for _ in range(min(samples, sample_rate))], samples)
+    return (0.1 * pulse * voice + 0.02 * noise).astype(np.float32)
+
+
+@torch.no_grad()
+def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> tuple[float, ...]:
+    """A system's probabilities, in eval() mode, for one segment of the trial sound with each covariate's first value.
+
+    Raises: BundleError if the system cannot be run.
+    """
     try:
-        config = read_config(read_file(path, CONFIG))
-        listed = [name for name in (CARD, WEIGHTS, SEEN) if name in config.files]
-        files = {name: read_file(path, name, sha256=config.files[name].sha256) for name in listed}
-        seen = Seen.from_dict(parse_json(files[SEEN])) if SEEN in files else UNSEEN
-        system = restore_system(config, files[WEIGHTS])
-    except (ToolkitError, LookupError, TypeError, ValueError) as error:  # others: values that contradict each other
-        text = str(error) if isinstance(error, ToolkitError) else f"its files contradict each other: {one_line(error)}"
-        text = text.removeprefix(f"{path}: ")
-        named = text.startswith((f"{path} ", "No bundle"))
-        raise BundleError(text if named else f"{given}: {text}") from error.__cause__
-    return Bundle(path, config, system, seen)
+        samples = system.fixed_samples or max(audio.segment_samples, MIN_SAMPLES)
+        wave = torch.from_numpy(trial_wave(samples, sample_rate=audio.sample_rate))[None]  # [1, samples]
+        given = {name: torch.zeros(1, dtype=torch.int64) for name in system.given_covariates}
+        with Allowance(LARGEST_TENSOR, tensors=None, seconds=TRIAL_SECONDS):
+            logits = system(Seq(wave, torch.tensor([samples])), given).logits[predict_from]
+        return tuple(Target.probabilities(Target.scores(logits)[0].double().numpy()).tolist())
+    except Exception as error:  # a plugin's code may raise anything
+        reason = error if isinstance(error, ToolkitError) else one_line(error)
+        raise BundleError(f"The system cannot be run: {reason}") from error
 
 
-def restore_system(config: BundleConfig, weights: bytes) -> "System":
+def restore_system(config: BundleConfig, weights: bytes) -> System:
     """Build the system in eval() mode, with the weights in the bytes of a safetensors file.
 
     Raises: ToolkitError if it cannot be built here, the weights do not fit, or it predicts the trial sound differently.
     """
-    import torch
-
-    from toolkit.inference.bundle.trial import TOLERANCE, answer_to_trial
-    from toolkit.model.allowance import Allowance
-    from toolkit.model.system import build_system
-    from toolkit.model.weights import load_weights, read_weights
-
     _check_parts(config)
     state = read_weights(weights)
     allowance = Allowance(2 * len(weights) + TABLES, tensors=20 * len(state) + FEW, draw=False)
