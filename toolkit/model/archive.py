@@ -8,9 +8,13 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.errors import BundleError, did_you_mean, one_line
 from toolkit.files import flush, replacing, require_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG = "config.json"
 SEEN = "seen.json"  # hashes of what trained the system; bundles of version 0.1 have none
@@ -64,6 +68,17 @@ def read_file(path: Path, name: str, *, sha256: str | None = None) -> bytes:
     if sha256 not in (None, hashlib.sha256(data).hexdigest()):
         raise BundleError(f"{path}: {name} is not the file that was exported (another SHA-256): get the bundle again.")
     return data
+
+
+def read_weights(path: Path, *, sha256: str) -> dict[str, "Tensor"]:
+    """The weights by name, on the CPU; errors as for `read_file`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(read_file(path, WEIGHTS, sha256=sha256))
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch does not have
+        raise BundleError(f"{path}: {WEIGHTS} is damaged ({one_line(error)}): get the bundle again.") from None
 
 
 def _from_zip(path: Path, name: str) -> bytes:

@@ -8,10 +8,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.alike import plain_name
-from toolkit.files import sha256
+from toolkit.files import parse_json, sha256
+from toolkit.model.archive import SEEN, read_file
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Seen:
     def of(cls, utterances: Sequence[Utterance]) -> "Seen":
         """Hash these utterances; audio that no longer exists is left out."""
         return cls(frozenset(_speakers(utterances)), frozenset(_audio(utterances)) - {None})
+
+    @classmethod
+    def read(cls, bundle: Path, hashes: Mapping[str, str]) -> "Seen":
+        """Read it from a bundle with these SHA-256 of its files, if it has the file."""
+        return cls.from_dict(parse_json(read_file(bundle, SEEN, sha256=hashes[SEEN]))) if SEEN in hashes else UNSEEN
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Iterable[str]]) -> "Seen":

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, PluginError, RecipeError, join, one_line
 from toolkit.files import parse_json
-from toolkit.model.archive import CONFIG, SEEN, WEIGHTS, read_file
+from toolkit.model.archive import CONFIG, WEIGHTS, read_file, read_weights
 from toolkit.model.hub import local_bundle
-from toolkit.model.seen import UNSEEN, Seen
+from toolkit.model.seen import Seen
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, Composition, ModelSpec, PartSpec, Recipe
@@ -93,7 +93,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     """
     origin = Origin.read(path)
     _refuse_other_inputs(path, origin, recipe, targets)
-    theirs = _read_weights(path, origin)
+    theirs = read_weights(path, sha256=origin.hashes[WEIGHTS])
     state, called_here = system.state_dict(), system.merged_names()  # adapters beside a bundle's weights start afresh
     ours = {name: state[here] for name, here in called_here.items()}
     there, here = ({name: list(weight.shape) for name, weight in state.items()} for state in (theirs, ours))
@@ -118,9 +118,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     left = [part for part in fresh if any(name in ours for name in parts[part])]
     line = f"Starts from {path.name} ({origin.weights}): {join(taken)}."
     line += f" From scratch: {join(left)}." if left else ""
-    if SEEN not in origin.hashes:
-        return line, UNSEEN
-    return line, Seen.from_dict(parse_json(read_file(path, SEEN, sha256=origin.hashes[SEEN])))
+    return line, Seen.read(path, origin.hashes)
 
 
 def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
@@ -147,13 +145,6 @@ def _levels(of: Composition) -> str:
 
 def _covariates(of: Composition, classes: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{name} {classes.get(name)}" for name in of.model.covariates) or "none"
-
-
-def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
-    """Name -> tensor. Raises: BundleError if the bundle's weights are damaged, or not those that were exported."""
-    from toolkit.model.weights import read_weights
-
-    return read_weights(read_file(path, WEIGHTS, sha256=origin.hashes[WEIGHTS]))
 
 
 def _by_part(names: Iterable[str]) -> dict[str, list[str]]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.errors import BundleError, ToolkitError, one_line
-from toolkit.files import parse_json
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, Usage, read_config
-from toolkit.model.archive import CARD, SEEN, WEIGHTS, read_file
+from toolkit.model.archive import CARD, WEIGHTS, read_file, read_weights
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 
@@ -42,12 +41,13 @@ def read_bundle(path: str | Path) -> Bundle:
     given, path = path, local_bundle(path)
     try:
         config = read_config(read_file(path, CONFIG))
-        listed = [name for name in (CARD, WEIGHTS, SEEN) if name in config.files]
-        files = {name: read_file(path, name, sha256=config.files[name].sha256) for name in listed}
-        seen = Seen.from_dict(parse_json(files[SEEN])) if SEEN in files else UNSEEN
+        hashes = {name: facts.sha256 for name, facts in config.files.items()}
+        read_file(path, CARD, sha256=hashes[CARD])
+        seen = Seen.read(path, hashes)
+        weights = read_weights(path, sha256=hashes[WEIGHTS])
         from toolkit.inference.bundle.restoring import restore_system
 
-        system = restore_system(config, files[WEIGHTS])
+        system = restore_system(config, weights)
     except (ToolkitError, LookupError, TypeError, ValueError) as error:  # others: values that contradict each other
         text = str(error) if isinstance(error, ToolkitError) else f"its files contradict each other: {one_line(error)}"
         text = text.removeprefix(f"{path}: ")

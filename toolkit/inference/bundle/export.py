@@ -146,14 +146,13 @@ def export_bundle(
     for note in _notes(run):
         say(f"NOTE: {note}")
 
-    from toolkit.inference.bundle.restoring import restore_system
-    from toolkit.model.weights import weights_of
+    from toolkit.inference.bundle.restoring import restore_system, weights_of
 
     system = _trained_system(run)
     weights = weights_of(system)
     config = _describe(run, system, weights)
     try:
-        restore_system(read_config(config.text().encode()), weights)  # as a reader would
+        restore_system(read_config(config.text().encode()), system.state_dict())  # as a reader would
     except BundleError as error:
         found = f"The system cannot be restored from the bundle of {config.name}: {error}"
         hint = "`toolkit check-plugin` finds a plugin that answers differently at each call"

@@ -7,10 +7,13 @@ if a plugin or a library computes something else.
 
 import logging
 import random
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
+from safetensors.torch import save
+from torch import Tensor
 
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
@@ -18,8 +21,8 @@ from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import BundleError, ToolkitError, UnknownPlugin, one_line
 from toolkit.inference.bundle.config import CONFIG, BundleConfig
 from toolkit.model.allowance import Allowance
+from toolkit.model.archive import WEIGHTS
 from toolkit.model.system import System, build_system
-from toolkit.model.weights import load_weights, read_weights
 from toolkit.plugins.registry import find_part
 from toolkit.recipe.schema import AudioSpec
 
@@ -65,20 +68,28 @@ def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> t
         raise BundleError(f"The system cannot be run: {reason}") from error
 
 
-def restore_system(config: BundleConfig, weights: bytes) -> System:
-    """Build the system in eval() mode, with the weights in the bytes of a safetensors file.
+def weights_of(system: System) -> bytes:
+    """A system's state as the bytes of a safetensors file; BundleError if a part is not a tensor."""
+    state = system.state_dict()
+    if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise BundleError(f"The system's state holds {odd[0]}, which is not a tensor: {WEIGHTS} cannot hold it.")
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
+
+
+def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
+    """Build the system in eval() mode, with these weights.
 
     Raises: ToolkitError if it cannot be built here, the weights do not fit, or it predicts the trial sound differently.
     """
     _check_parts(config)
-    state = read_weights(weights)
-    allowance = Allowance(2 * len(weights) + TABLES, tensors=20 * len(state) + FEW, draw=False)
+    size = sum(tensor.nbytes for tensor in state.values())
+    allowance = Allowance(2 * size + TABLES, tensors=20 * len(state) + FEW, draw=False)
     with torch.random.fork_rng(devices=[]):  # plugins may draw weights, which are replaced
         try:
             system = build_system(config, Target.by_name(config.classes), allowance=allowance)
         except ToolkitError as error:
             raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
-    load_weights(system, state)
+    _load_weights(system, state)
     for name, level in system.levels.items():
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones
@@ -89,6 +100,19 @@ def restore_system(config: BundleConfig, weights: bytes) -> System:
         found = "the prediction for the trial sound differs from that at export"
         raise BundleError(f"{found}: its plugins or libraries compute something else here. {versions}")
     return system
+
+
+def _load_weights(system: System, state: Mapping[str, Tensor]) -> None:
+    """Load tensors into a system; BundleError unless they are exactly its state, by name, shape and dtype."""
+    here, there = (
+        {name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}" for name, tensor in each.items()}
+        for each in (system.state_dict(), state)
+    )
+    for name in sorted(here | there):
+        if (found := there.get(name, "missing")) != (expected := here.get(name, "no such tensor")):
+            problem = f"{one_line(name)} is {found}; the system of its config.json has {expected}"
+            raise BundleError(f"{WEIGHTS}: {problem}.")
+    system.load_state_dict(state)
 
 
 def _check_parts(config: BundleConfig) -> None:
