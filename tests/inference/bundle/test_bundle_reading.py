@@ -296,3 +296,18 @@ def test_a_bundle_is_what_its_files_are(whole):
     assert sorted(path.name for path in whole.iterdir()) == sorted(FILES)
     values = json.loads((whole / "config.json").read_text())
     assert sorted(values["files"]) == ["README.md", "model.safetensors", "seen.json"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.update(predict_from="emotoin"),
+        lambda values: values["classes"].pop("label"),
+        lambda values: values.update(trial=[0.5, 0.3, 0.2]),
+        lambda values: values["files"].pop("model.safetensors"),
+        lambda values: values["classes"]["label"].append("third"),
+    ],
+)
+def test_values_that_contradict_each_other_are_one_line(bundle, change):
+    edit_config(bundle, change)
+    refusal(bundle)

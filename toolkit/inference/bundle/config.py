@@ -28,7 +28,7 @@ SINCE_3 = {"confidence": plain_values(UNFITTED), "calibration": {}, "abstaining"
 
 @dataclass(frozen=True)
 class Usage:
-    """How audio goes into a system and what comes out; `BundleConfig` checks the values."""
+    """How audio goes into a system and what comes out."""
 
     labels: tuple[str, ...]  # the classes that are predicted, in the order of the logits
     audio: AudioSpec  # sample rate, longest segment, and how segments weigh in an utterance's mean
