@@ -127,7 +127,7 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         (f"{MFCC}.layers", 10**20, "is too large"),
         (f"{MFCC}.hidden", 10**6, "hidden is 1000000; it has to be at most"),
         (f"{MFCC}.hidden", 8000, "extractor 'mfcc': it asks for more than 256 MiB of memory"),
-        (f"{MFCC}.hidden", 2000, "has float32 [8, 4000]"),
+        (f"{MFCC}.hidden", 2000, "size mismatch"),
         (f"{MFCC}.convolutions", [1] * 100_000, "it consists of too many tensors"),
         (f"{MFCC}.convolutions", [10**6, 10**6], "it asks for more than 256 MiB of memory"),
         (f"{W2V2}.hidden_size", 10**6, "it asks for more than 256 MiB of memory"),
@@ -137,7 +137,7 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         (f"{W2V2}.conv_dim", [10**5] * 7, "it asks for more than 256 MiB of memory"),
         (W2V2, {f"conv_{name}": [1] * 10**5 for name in ("dim", "kernel", "stride")}, "1 to 32 whole numbers"),
         (f"{W2V2}.conv_stride", [0] * 7, "conv_stride is [0, 0, 0, 0, 0, 0, 0]; 1 to 32 whole numbers of at least 1"),
-        ("model.levels.nlinear.args.steps", 10**6, "float32 [1000000]"),
+        ("model.levels.nlinear.args.steps", 10**6, "size mismatch"),
         ("model.levels.dlinear.args.kernel", 10**9 + 1, "kernel is 1000000001; it has to be at most"),
         ("model.fusion.args.dim", 10**6, "it asks for more than 256 MiB of memory"),
         ("model.levels", MANY, "model.levels: has 2000 entries; 100 are allowed"),
@@ -175,7 +175,7 @@ def test_a_tensor_cut_to_its_first_row_is_refused(bundle):
     name = max(state, key=lambda name: state[name].numel())
     replace_file(bundle, "model.safetensors", save({**state, name: state[name][:1]}))
     with little():
-        assert f"model.safetensors: {name} is float32 [1" in refusal(bundle)
+        assert f"size mismatch for {name}" in refusal(bundle)
 
 
 @pytest.mark.parametrize("name", ["config.json", "README.md", "model.safetensors"])

@@ -89,7 +89,10 @@ def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
             system = build_system(config, Target.by_name(config.classes), allowance=allowance)
         except ToolkitError as error:
             raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
-    _load_weights(system, state)
+    try:
+        system.load_state_dict(state)
+    except RuntimeError as error:
+        raise BundleError(f"{WEIGHTS} does not fit the system of its {CONFIG} ({one_line(error)}).") from None
     for name, level in system.levels.items():
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones
@@ -100,19 +103,6 @@ def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
         found = "the prediction for the trial sound differs from that at export"
         raise BundleError(f"{found}: its plugins or libraries compute something else here. {versions}")
     return system
-
-
-def _load_weights(system: System, state: Mapping[str, Tensor]) -> None:
-    """Load tensors into a system; BundleError unless they are exactly its state, by name, shape and dtype."""
-    here, there = (
-        {name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}" for name, tensor in each.items()}
-        for each in (system.state_dict(), state)
-    )
-    for name in sorted(here | there):
-        if (found := there.get(name, "missing")) != (expected := here.get(name, "no such tensor")):
-            problem = f"{one_line(name)} is {found}; the system of its config.json has {expected}"
-            raise BundleError(f"{WEIGHTS}: {problem}.")
-    system.load_state_dict(state)
 
 
 def _check_parts(config: BundleConfig) -> None:
