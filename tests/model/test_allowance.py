@@ -1,4 +1,4 @@
-"""The memory of an operator's result is known, and refused, before the operator runs."""
+"""Tensors that are too large are refused, those whose size is given in numbers before they are made."""
 
 import pytest
 import torch
@@ -18,10 +18,6 @@ MIB = 2**20
         lambda: torch.randn(10**10),
         lambda: torch.arange(10**11),
         lambda: torch.hann_window(10**11),
-        lambda: torch.empty_like(torch.empty(10**10, device="meta"), device="cpu"),
-        lambda: torch.ones(10**5)[:, None] * torch.ones(10**5),
-        lambda: torch.ones(10**5)[:, None] @ torch.ones(1, 10**5),
-        lambda: torch.ones(20_000)[None].expand(10**6, -1).contiguous(),
         lambda: nn.functional.pad(torch.ones(20_000), (0, 10**10)),
     ],
 )
@@ -31,30 +27,18 @@ def test_more_bytes_than_allowed_are_refused(make):
 
 
 @pytest.mark.parametrize(
-    ("make", "bytes"),
+    "make",
     [
-        (lambda: torch.arange(5), 5 * 8),
-        (lambda: torch.arange(2, 9, 3), 3 * 8),  # 2, 5, 8
-        (lambda: torch.arange(1.0, 0.0, -0.25, dtype=torch.float64), 4 * 8),
-        (lambda: torch.linspace(0, 1, 3, dtype=torch.float64), 3 * 8),
-        (lambda: torch.zeros_like(torch.empty(6, 10**6, device="meta")[:, :2], device="cpu"), 6 * 2 * 4),
-        (lambda: torch.hann_window(4, dtype=torch.float64), 4 * 8),
-        (lambda: torch.hamming_window(4, periodic=False, dtype=torch.float64), 4 * 8),
+        lambda: torch.ones(2000)[:, None] * torch.ones(2000),
+        lambda: torch.ones(2000)[:, None] @ torch.ones(1, 2000),
+        lambda: torch.zeros(1).expand(3_000_000) + 1,
     ],
 )
-def test_what_is_made_from_numbers_has_its_size(make, bytes):
-    with Allowance(bytes):
-        assert make().nbytes == bytes
-    with pytest.raises(RecipeError, match="it asks for more"), Allowance(bytes - 1):
+def test_a_result_whose_size_no_number_states_is_refused_once_it_is_made(make):
+    with Allowance(17 * MIB):
         make()
-
-
-def test_factors_of_other_shapes_make_a_product_of_both():
-    column, row = torch.ones(3, 1), torch.ones(4)
-    with Allowance(3 * 4 * 4):
-        column * row  # float32
-    with pytest.raises(RecipeError, match="it asks for more"), Allowance(3 * 4 * 4 - 1):
-        column * row
+    with pytest.raises(RecipeError, match="it asks for more than 8 MiB"), Allowance(8 * MIB):
+        make()
 
 
 def test_tensors_are_counted_and_their_sizes_summed():

@@ -2,10 +2,7 @@
 
 import json
 
-import pytest
-
 from toolkit.corpus import Utterance
-from toolkit.errors import BundleError
 from toolkit.model.seen import Seen
 
 
@@ -18,7 +15,7 @@ def utterances(folder, **contents):
 
 def test_speakers_and_audio_of_the_training_are_counted_in_a_test(tmp_path):
     trained = utterances(tmp_path, anna=b"1", bob=b"2")
-    seen = Seen.read(json.dumps(Seen.of(trained).as_dict()).encode())
+    seen = Seen.from_dict(json.loads(json.dumps(Seen.of(trained).as_dict())))
     assert seen == Seen.of(trained) and all(len(name) == 12 for name in seen.speakers | seen.audio)
     (tmp_path / "test").mkdir()
     tested = utterances(tmp_path / "test", Anna=b"3", carl=b"2", dora=b"4")
@@ -34,8 +31,5 @@ def test_a_stretch_is_another_recording_than_its_file_and_missing_audio_is_left_
     assert len(seen.audio) == 1 and seen.stamps([whole, gone]) == ()
 
 
-def test_a_bundle_without_hashes_says_nothing_and_damaged_ones_are_refused(tmp_path):
+def test_a_bundle_without_hashes_says_nothing(tmp_path):
     assert Seen().stamps(utterances(tmp_path, anna=b"1")) == ()
-    for data in (b"[]", b"{", b'{"speakers": 3, "audio": []}', b'{"speakers": []}'):
-        with pytest.raises(BundleError, match=r"seen\.json"):
-            Seen.read(data)

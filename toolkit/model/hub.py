@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.errors import BundleError, one_line
 from toolkit.files import DISTRIBUTION, parse_json
-from toolkit.model.archive import CONFIG, LARGEST, ONNX, read_file
+from toolkit.model.archive import CONFIG, FILES, ONNX, read_file
 from toolkit.terminal import say
 
 PREFIX = "hf:"
@@ -29,26 +29,16 @@ def local_bundle(name: str | Path) -> Path:
     if not (place := on_hub(name)):
         return Path(os.path.expanduser(name))
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import DryRunError
 
     repository, revision = place
-    wanted = [name for name in LARGEST if name != ONNX]  # which the toolkit does not read
     with _in_one_line(str(name)):
-        try:
-            files = snapshot_download(repository, revision=revision, allow_patterns=wanted, dry_run=True)
-        except DryRunError:  # no network, or offline mode: the cache may have it
-            folder = snapshot_download(repository, revision=revision, allow_patterns=wanted)
-        else:
-            if CONFIG not in [file.filename for file in files]:
-                raise BundleError(f"it is not a bundle: it has no {CONFIG}.")
-            for file in files:
-                if file.file_size > LARGEST[file.filename]:
-                    raise BundleError(f"{file.filename} holds {file.file_size:,} bytes, which is too large.")
-            commit = files[0].commit_hash
-            folder = snapshot_download(repository, revision=commit, allow_patterns=[CONFIG])
-            if b'"format_version"' not in read_file(Path(folder), CONFIG):  # before the weights are fetched
-                raise BundleError(f"its {CONFIG} is not a bundle's.")
-            folder = snapshot_download(repository, revision=commit, allow_patterns=wanted)
+        folder = snapshot_download(repository, revision=revision, allow_patterns=[CONFIG])
+        if not os.path.isfile(Path(folder) / CONFIG):
+            raise BundleError(f"it is not a bundle: it has no {CONFIG}.")
+        if b'"format_version"' not in read_file(Path(folder), CONFIG):  # before the weights are fetched
+            raise BundleError(f"its {CONFIG} is not a bundle's.")
+        wanted = [name for name in FILES if name != ONNX]  # which the toolkit does not read
+        folder = snapshot_download(repository, revision=Path(folder).name, allow_patterns=wanted)
     if (commit := Path(folder).name) != revision:
         say(f"{name} is {PREFIX}{repository}@{commit}")
     return Path(folder)
@@ -66,7 +56,7 @@ def push_bundle(path: Path, repository: str) -> str:
     names, api = [CONFIG, *parse_json(read_file(path, CONFIG))["files"]], HfApi(library_name=DISTRIBUTION)
     with _in_one_line(f"{PREFIX}{repository}"):
         api.create_repo(repository, exist_ok=True, private=True)
-        stale = [name for name in api.list_repo_files(repository) if name in LARGEST and name not in names]
+        stale = [name for name in api.list_repo_files(repository) if name in FILES and name not in names]
         changes = [CommitOperationAdd(name, read_file(path, name)) for name in names]
         changes += [CommitOperationDelete(name) for name in stale]
         return f"{PREFIX}{repository}@{api.create_commit(repository, changes, commit_message='A bundle').oid}"

@@ -8,14 +8,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.labels import plain_name
-from toolkit.errors import BundleError
 from toolkit.files import parse_json, sha256
-from toolkit.model.archive import SEEN
+from toolkit.model.archive import SEEN, read_file
 
 
 @dataclass(frozen=True)
@@ -28,15 +26,12 @@ class Seen:
     @classmethod
     def of(cls, utterances: Sequence[Utterance]) -> "Seen":
         """Hash these utterances; audio that no longer exists is left out."""
-        return cls(frozenset(_speakers(utterances)), frozenset(filter(None, _audio(utterances))))
+        return cls(frozenset(_speakers(utterances)), frozenset(_audio(utterances)) - {None})
 
     @classmethod
-    def read(cls, data: bytes) -> "Seen":
-        """Read the file's content; BundleError if it is damaged."""
-        try:
-            return cls.from_dict(parse_json(data))
-        except (ValueError, KeyError, TypeError):
-            raise BundleError(f"{SEEN} does not list speakers and audio: get the bundle again.") from None
+    def read(cls, bundle: Path, hashes: Mapping[str, str]) -> "Seen":
+        """Read it from a bundle with these SHA-256 of its files, if it has the file."""
+        return cls.from_dict(parse_json(read_file(bundle, SEEN, sha256=hashes[SEEN]))) if SEEN in hashes else UNSEEN
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Iterable[str]]) -> "Seen":
@@ -70,17 +65,10 @@ def _speakers(utterances: Iterable[Utterance]) -> set[str]:
     return {_hash("speaker", plain_name(u.speaker)) for u in utterances if u.speaker}
 
 
-def _audio(utterances: Iterable[Utterance]) -> Iterable[str | None]:
-    content = cache(_content)
-    for u in utterances:
-        yield (digest := content(u.path)) and _hash("audio", digest, u.start, u.end)
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return sha256(path) if os.path.isfile(path) else None
-    except OSError:
-        return None
+def _audio(utterances: Iterable[Utterance]) -> list[str | None]:
+    """A hash of what each utterance sounds like; None if its file cannot be read."""
+    digests = {path: sha256(path) for path in {u.path for u in utterances} if os.access(path, os.R_OK)}
+    return [_hash("audio", digests[u.path], u.start, u.end) if u.path in digests else None for u in utterances]
 
 
 def _hash(*values: object) -> str:

@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.targets import Target
 from toolkit.errors import BundleError, PluginError, RecipeError, join, one_line
 from toolkit.files import parse_json
-from toolkit.model.archive import CONFIG, SEEN, WEIGHTS, open_file, read_file
+from toolkit.model.archive import CONFIG, WEIGHTS, read_file, read_weights
 from toolkit.model.hub import local_bundle
-from toolkit.model.seen import UNSEEN, Seen
+from toolkit.model.seen import Seen
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, Composition, ModelSpec, PartSpec, Recipe
@@ -28,27 +28,25 @@ class Origin:
     """What a bundle's config.json says to a training that starts from it."""
 
     weights: str  # their name, for results and for a run's identity
-    sha256: str  # of the file of weights
+    hashes: Mapping[str, str]  # file -> SHA-256; a bundle of version 0.1 does not say what trained it
     model: ModelSpec
     audio: AudioSpec
     classes: Mapping[str, Sequence[str]]  # by target
     random_backbones: frozenset[str]  # levels
-    has_seen: bool  # whether the bundle says what trained it
 
     @classmethod
     def read(cls, path: Path) -> "Origin":
         """Raises: BundleError if the bundle is missing or damaged."""
         try:
             config = parse_json(read_file(path, CONFIG), strict=True)
-            sha256 = config["files"][WEIGHTS]["sha256"]
+            hashes = {name: facts["sha256"] for name, facts in config["files"].items()}
             return cls(
-                weights=f"{config['name']} sha256:{sha256[:16]}",
-                sha256=sha256,
+                weights=f"{config['name']} sha256:{hashes[WEIGHTS][:16]}",
+                hashes=hashes,
                 model=read_plain(ModelSpec, config["model"]),
                 audio=read_plain(AudioSpec, config["audio"]),
                 classes=dict(config["classes"]),
                 random_backbones=frozenset(config["training"]["random_backbones"]),
-                has_seen=SEEN in config["files"],
             )
         except (RecipeError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{path}: {CONFIG} is damaged ({one_line(error)}): get the bundle again.") from None
@@ -92,7 +90,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     here = _inputs(recipe, {name: [*target.classes] for name, target in targets.items()} if given else None)
     if there != here:
         raise RecipeError(f"training.init_from: {path.name} has {there}, the recipe has {here}.")
-    theirs = _read_weights(path, origin)
+    theirs = read_weights(path, sha256=origin.hashes[WEIGHTS])
     state, called_here = system.state_dict(), system.merged_names()  # adapters beside a bundle's weights start afresh
     ours = {name: state[here] for name, here in called_here.items()}
     there, here = ({name: list(weight.shape) for name, weight in state.items()} for state in (theirs, ours))
@@ -119,7 +117,7 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     left = [part for part in fresh if any(name in ours for name in parts[part])]
     line = f"Starts from {path.name} ({origin.weights}): {join(taken)}."
     line += f" From scratch: {join(left)}." if left else ""
-    return line, Seen.read(read_file(path, SEEN)) if origin.has_seen else UNSEEN
+    return line, Seen.read(path, origin.hashes)
 
 
 def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
@@ -134,18 +132,6 @@ def _inputs(of: Composition, classes: Mapping[str, Sequence[str]] | None) -> str
     found = f"levels {join(plugins)} at {of.audio.sample_rate} Hz"
     covariates = [f"{name} {classes.get(name)}" for name in of.model.covariates] if classes is not None else []
     return f"{found} and covariates {', '.join(covariates)}" if covariates else found
-
-
-def _read_weights(path: Path, origin: Origin) -> dict[str, Any]:
-    from toolkit.model.weights import WeightsFile, refuse_not_finite
-
-    with open_file(path, WEIGHTS) as (file, size):
-        weights = WeightsFile(file, size)
-        state = weights.read()
-    refuse_not_finite(state, str(path))
-    if weights.digest.hexdigest() != origin.sha256:
-        raise BundleError(f"{path}: {WEIGHTS} is not the file that was exported: get the bundle again.")
-    return state
 
 
 def _has_same_classes(part: str, origin: Origin, recipe: Recipe, targets: Mapping[str, Target]) -> bool:

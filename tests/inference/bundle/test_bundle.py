@@ -157,11 +157,9 @@ def test_a_full_disk_leaves_nothing_behind(run, tmp_path, monkeypatch):
 def test_an_unfinished_run_is_refused(run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / run.name))
     (copy / "results.json").unlink()
-    for path in (copy, copy / "results.json"):
-        with pytest.raises(BundleError, match=r"is not finished \(it has no results\.json\)"):
+    for path in (copy, copy / "results.json", tmp_path / "nowhere"):
+        with pytest.raises(BundleError, match=r"is not the folder of a finished run \(it has no results\.json\)"):
             export_bundle(path, tmp_path / "b")
-    with pytest.raises(BundleError, match="No run at"):
-        export_bundle(tmp_path / "nowhere", tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 
@@ -225,9 +223,7 @@ def test_portable_args_that_do_not_fit_the_weights_are_found_before_anything_is_
     with pytest.raises(BundleError, match="prediction for the trial sound"):
         export_bundle(run, tmp_path / "b")
     monkeypatch.setattr(Mfcc, "portable_args", lambda self: {"encoder": "none"})
-    with pytest.raises(
-        BundleError, match=r"model\.safetensors: \S+mfcc\S+ is float32 .*; the system of its config\.json has"
-    ):
+    with pytest.raises(BundleError, match=r"model\.safetensors does not fit the system of its config\.json .*mfcc"):
         export_bundle(run, tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
@@ -240,7 +236,7 @@ def test_a_system_that_never_answers_twice_alike_is_refused_with_what_to_do(run,
         return Seq(torch.nn.functional.dropout(frames.values, 0.9), frames.lengths)
 
     monkeypatch.setattr(Mfcc, "encode", dropped)
-    with pytest.raises(BundleError, match="gives another result at each call: `toolkit check-plugin` finds which"):
+    with pytest.raises(BundleError, match="`toolkit check-plugin` finds a plugin that answers differently"):
         export_bundle(run, tmp_path / "b")
 
 

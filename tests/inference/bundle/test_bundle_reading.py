@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import struct
 import zipfile
@@ -18,7 +19,6 @@ from wav2vec2_checkpoints import save_checkpoint
 from toolkit.errors import BundleError
 from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
-from toolkit.model import archive
 
 FILES = ("config.json", "README.md", "model.safetensors", "seen.json")
 
@@ -94,80 +94,37 @@ class TestFolders:
         read_bundle(bundle)
 
     @pytest.mark.parametrize("name", FILES)
-    def test_links_pipes_and_folders_are_not_followed(self, name, bundle, whole):
+    def test_a_link_leads_to_a_file_and_a_pipe_is_none(self, name, bundle, whole):
         path = bundle / name
         path.unlink()
         path.symlink_to(whole / name)
-        assert f"{path} is not a plain file" in refusal(bundle)
+        read_bundle(bundle)
         path.unlink()
         os.mkfifo(path)
-        assert f"{path} is not a plain file" in refusal(bundle)
-        path.unlink()
-        path.mkdir()
-        assert f"{path} is not a plain file" in refusal(bundle)
-
-    @pytest.mark.parametrize("name", FILES)
-    def test_a_file_that_is_too_large_is_not_read(self, name, bundle, monkeypatch):
-        monkeypatch.setitem(archive.LARGEST, name, 10)
-        assert f"{name} holds" in refusal(bundle) and "10 are allowed" in refusal(bundle)
+        assert f"{name} is damaged (OSError: " in refusal(bundle)
 
     def test_a_changed_card_or_changed_weights_are_found(self, bundle):
         card = (bundle / "README.md").read_text()
         (bundle / "README.md").write_text(card.replace("small", "large"))
         assert "README.md is not the file that was exported" in refusal(bundle)
-        (bundle / "README.md").write_text(card + "more")
-        size = len(card.encode())
-        assert f"{size + 4:,} bytes, not {size:,}; its SHA-256 begins with" in refusal(bundle)
 
 
 class TestZips:
     def test_another_zips_content(self, tmp_path):
-        assert "it holds 'a.txt'" in refusal(zip_of({"a.txt": b"a"}, tmp_path / "b.zip"))
+        assert "it has no config.json; it holds a.txt" in refusal(zip_of({"a.txt": b"a"}, tmp_path / "b.zip"))
 
-    @pytest.mark.parametrize(
-        "name",
-        ["../config.json", "/etc/passwd", "a/../../README.md", "config.json/", "small/config.json", "x\n\x1b[2J"],
-    )
-    def test_names_that_lead_out_of_the_archive(self, name, bundle, tmp_path):
+    @pytest.mark.parametrize("name", ["../config.json", "/etc/passwd", "a/../../README.md", "x\n\x1b[2J"])
+    def test_names_that_lead_out_of_the_archive_are_ignored(self, name, bundle, tmp_path):
         path = zip_of(content(bundle) | {name: b"x"}, tmp_path / "b.zip")
         before = sorted(tmp_path.rglob("*"))
-        assert "is not a bundle: it holds" in refusal(path)
+        read_bundle(path)
         assert sorted(tmp_path.rglob("*")) == before
-
-    def test_a_link(self, bundle, tmp_path):
-        path = tmp_path / "b.zip"
-        with zipfile.ZipFile(path, "w") as file:
-            entry = zipfile.ZipInfo("config.json")
-            entry.external_attr = 0o120777 << 16
-            file.writestr(entry, "/etc/passwd")
-        assert "config.json is not a plain file" in refusal(path)
-
-    def test_an_entry_that_occurs_twice(self, bundle, tmp_path):
-        path = zip_of(content(bundle), tmp_path / "b.zip")
-        with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
-            file.writestr("config.json", b"{}")
-        assert "holds config.json twice" in refusal(path)
 
     def test_a_bomb(self, bundle, tmp_path):
         files = content(bundle) | {"model.safetensors": bytes(50_000_000)}
         path = zip_of(files, tmp_path / "b.zip", zipfile.ZIP_DEFLATED)
         assert path.stat().st_size < 100_000
         assert "is compressed, and a bundle's files are not" in refusal(path)
-
-    def test_an_encrypted_entry(self, bundle, tmp_path):
-        path = zip_of(content(bundle), tmp_path / "b.zip")
-        data = bytearray(path.read_bytes())
-        data[data.index(b"PK\x01\x02") + 8] |= 1  # the flags of the first entry of the directory
-        path.write_bytes(data)
-        assert "or encrypted" in refusal(path)
-
-    def test_a_false_size(self, bundle, tmp_path):
-        path = zip_of(content(bundle), tmp_path / "b.zip")
-        data = bytearray(path.read_bytes())
-        at = data.index(b"PK\x01\x02") + 20
-        data[at : at + 8] = struct.pack("<II", 2**31, 2**31)  # both sizes
-        path.write_bytes(data)
-        assert "config.json holds 2,147,483,648 bytes" in refusal(path)
 
     def test_a_zip_truncated_anywhere(self, whole, run, tmp_path):
         data = export_bundle(run, tmp_path / "whole.zip").read_bytes()
@@ -208,21 +165,19 @@ class TestWeights:
 
     def test_one_is_missing(self, bundle, name):
         self.replace(bundle, **{name: None})
-        assert f"model.safetensors: {name} is missing; the system of its config.json has float32 [8]" in refusal(bundle)
+        assert re.search(f"does not fit the system .* Missing key.*{name}", refusal(bundle))
 
     def test_one_too_many(self, bundle):
         self.replace(bundle, **{"heads.x": torch.zeros(1), "heads.y": torch.zeros(1)})
-        assert "heads.x is float32 [1]; the system of its config.json has no such tensor" in refusal(bundle)
+        assert re.search("does not fit the system .* Unexpected key.*heads.x", refusal(bundle))
 
     @pytest.mark.parametrize(
         ("value", "message"),
         [
-            (torch.zeros(9), r"is float32 [9]; the system of its config.json has float32 [8]"),
-            (torch.zeros(1, 8), r"is float32 [1, 8]"),
-            (torch.zeros(8).half(), r"is float16 [8]; the system of its config.json has float32 [8]"),
-            (torch.zeros(8, dtype=torch.int64), r"is int64 [8]"),
-            (torch.full((8,), float("nan")), "has values that are not finite in"),
-            (torch.full((8,), float("-inf")), "has values that are not finite in"),
+            (torch.zeros(9), "size mismatch"),
+            (torch.zeros(1, 8), "size mismatch"),
+            (torch.zeros(8, dtype=torch.int64), "prediction for the trial sound"),
+            (torch.full((8,), float("nan")), "prediction for the trial sound"),
             (torch.full((8,), 1e6), "prediction for the trial sound"),
         ],
     )
@@ -287,20 +242,13 @@ class TestPlugins:
 
     def test_a_plugin_that_its_distribution_does_not_have(self, bundle):
         self.level(bundle, plugin="audio-classification-toolkit:mfc")
-        toolkit = "audio-classification-toolkit"
-        expected = f"It needs extractor 'mfc' of {toolkit} 0.1.0; {toolkit} 0.1.0, which is installed, has none."
-        assert f"{expected} Did you mean '{toolkit}:mfcc'? `toolkit list-plugins` lists all." in refusal(bundle)
+        expected = "It needs extractor 'mfc' of audio-classification-toolkit 0.1.0, which is not installed here"
+        assert expected in refusal(bundle)
 
-    @pytest.mark.parametrize("plugin", ["mfcc", "os:system", ":mfcc", "audio-classification-toolkit:", "a:b:mfcc"])
+    @pytest.mark.parametrize("plugin", ["os:system", ":mfcc", "audio-classification-toolkit:", "a:b:mfcc"])
     def test_a_name_without_a_known_distribution(self, bundle, plugin):
         self.level(bundle, plugin=plugin)
-        assert f"model.levels.mfcc.plugin: is {plugin!r}; DISTRIBUTION:NAME is needed" in refusal(bundle)
-
-    def test_a_distribution_needs_a_name(self, bundle):
-        edit_config(bundle, lambda values: values["distributions"].update({"": "1.0"}))
-        read_bundle(bundle)
-        self.level(bundle, plugin=":mfcc")
-        refusal(bundle)
+        assert "It needs extractor" in refusal(bundle)
 
     def test_a_module_or_class_is_not_a_name(self, bundle):
         self.level(bundle, plugin="audio-classification-toolkit:toolkit_plugins.extractors.mfcc:Mfcc")
@@ -348,3 +296,18 @@ def test_a_bundle_is_what_its_files_are(whole):
     assert sorted(path.name for path in whole.iterdir()) == sorted(FILES)
     values = json.loads((whole / "config.json").read_text())
     assert sorted(values["files"]) == ["README.md", "model.safetensors", "seen.json"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.update(predict_from="emotoin"),
+        lambda values: values["classes"].pop("label"),
+        lambda values: values.update(trial=[0.5, 0.3, 0.2]),
+        lambda values: values["files"].pop("model.safetensors"),
+        lambda values: values["classes"]["label"].append("third"),
+    ],
+)
+def test_values_that_contradict_each_other_are_one_line(bundle, change):
+    edit_config(bundle, change)
+    refusal(bundle)

@@ -14,7 +14,6 @@ from small_bundle import train
 import toolkit
 from toolkit.cli.main import main
 from toolkit.corpus import read_manifest
-from toolkit.errors import BundleError
 from toolkit.inference.bundle import read_bundle
 from toolkit.statistics.calibration import at_temperature
 
@@ -75,12 +74,9 @@ def test_evaluated_on_its_test_part_it_scores_what_the_run_scored(bundle, run, a
     assert (found["wa"], found["ua"]) == pytest.approx((results["wa"], results["ua"]))
 
 
-def test_a_folder_may_lack_the_onnx_model_and_its_hash_is_checked(bundle, tmp_path):
+def test_a_folder_may_lack_the_onnx_model(bundle, tmp_path):
     with zipfile.ZipFile(bundle) as archive:
         archive.extractall(tmp_path)
-    (tmp_path / "model.onnx").write_bytes(b"another")
-    with pytest.raises(BundleError, match=r"model\.onnx is not the file that was exported"):
-        read_bundle(tmp_path)
     (tmp_path / "model.onnx").unlink()  # as in a copy of what the hub gives
     assert read_bundle(tmp_path).config == read_bundle(bundle).config
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import struct
 import time
 import zipfile
 from collections.abc import Iterator
@@ -15,11 +14,10 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save
-from small_bundle import edit_config, replace_file, zip_of
+from small_bundle import edit_config, replace_file
 
 from toolkit.errors import BundleError
-from toolkit.inference.bundle import read_bundle, trial
-from toolkit.model import archive as archive_module
+from toolkit.inference.bundle import read_bundle, restoring
 
 OLD = Path(__file__).parents[2] / "data" / "bundle-0.1.0.zip"  # mfcc, wav2vec2, nlinear, dlinear
 
@@ -129,7 +127,7 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         (f"{MFCC}.layers", 10**20, "is too large"),
         (f"{MFCC}.hidden", 10**6, "hidden is 1000000; it has to be at most"),
         (f"{MFCC}.hidden", 8000, "extractor 'mfcc': it asks for more than 256 MiB of memory"),
-        (f"{MFCC}.hidden", 2000, "has float32 [8, 4000]"),
+        (f"{MFCC}.hidden", 2000, "size mismatch"),
         (f"{MFCC}.convolutions", [1] * 100_000, "it consists of too many tensors"),
         (f"{MFCC}.convolutions", [10**6, 10**6], "it asks for more than 256 MiB of memory"),
         (f"{W2V2}.hidden_size", 10**6, "it asks for more than 256 MiB of memory"),
@@ -139,7 +137,7 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         (f"{W2V2}.conv_dim", [10**5] * 7, "it asks for more than 256 MiB of memory"),
         (W2V2, {f"conv_{name}": [1] * 10**5 for name in ("dim", "kernel", "stride")}, "1 to 32 whole numbers"),
         (f"{W2V2}.conv_stride", [0] * 7, "conv_stride is [0, 0, 0, 0, 0, 0, 0]; 1 to 32 whole numbers of at least 1"),
-        ("model.levels.nlinear.args.steps", 10**6, "float32 [1000000]"),
+        ("model.levels.nlinear.args.steps", 10**6, "size mismatch"),
         ("model.levels.dlinear.args.kernel", 10**9 + 1, "kernel is 1000000001; it has to be at most"),
         ("model.fusion.args.dim", 10**6, "it asks for more than 256 MiB of memory"),
         ("model.levels", MANY, "model.levels: has 2000 entries; 100 are allowed"),
@@ -148,8 +146,6 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         ("audio.segment_seconds", 10**5, "audio.segment_seconds: must be at most 262.1 at 16000 Hz"),
         ("audio.segment_seconds", 1e308, "audio.segment_seconds: must be at most"),
         ("audio.segment_seconds", 250, "model.safetensors"),
-        ("name", "x" * 5_000_000, "config.json holds"),
-        ("files.nothing", {"bytes": 1, "sha256": "0" * 64}, "config.json lists 'nothing' in `files`"),
     ],
 )
 def test_huge_sizes_are_refused(path, value, message, bundle):
@@ -170,39 +166,8 @@ def test_numbers_of_many_digits_and_deep_nesting_are_refused(digits, nested, bun
 @pytest.mark.parametrize(("bound", "message"), [("LARGEST_TENSOR", "more than 0 MiB"), ("TRIAL_SECONDS", "than 0 s")])
 def test_memory_and_time_of_the_trial_are_bounded_too(bound, message, bundle, monkeypatch):
     """The weights do not show strides and numbers of heads, for example."""
-    monkeypatch.setattr(trial, bound, 0)
+    monkeypatch.setattr(restoring, bound, 0)
     assert "The system cannot be run: it " in refusal(bundle) and message in refusal(bundle)
-
-
-@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
-def test_gigabytes_of_holes_are_refused(packed, bundle, tmp_path, monkeypatch):
-    """Six GB of one tensor that take 4 kB on the disk; where a file system hides this, only the header is read."""
-    entry = {"dtype": "F32", "shape": [1_500_000_000], "data_offsets": [0, 6_000_000_000]}
-    text = json.dumps({"a": entry}).encode()
-    header = struct.pack("<Q", len(text)) + text
-    size = len(header) + 6_000_000_000
-    edit(bundle, "files", {**files_of(bundle), "model.safetensors": {"bytes": size, "sha256": "0" * 64}})
-    given = bundle
-    if packed:
-        content = {name: (bundle / name).read_bytes() for name in ("config.json", "README.md")}
-        given = zip_of(content | {"model.safetensors": header}, tmp_path / "b.zip")
-        with zipfile.ZipFile(given, "a") as archive:  # its directory says that the last entry is longer
-            entry = archive.getinfo("model.safetensors")
-            entry.file_size = entry.compress_size = size
-            archive.start_dir = entry.header_offset + 30 + len(entry.filename) + size
-            archive._didModify = True
-    else:
-        (bundle / "model.safetensors").write_bytes(header)
-        os.truncate(bundle / "model.safetensors", size)
-    with little():
-        assert "consists mostly of holes" in refusal(given)
-    monkeypatch.setattr(archive_module, "_refuse_holes", lambda path: None)
-    with little():
-        assert "model.safetensors: a is float32 [1500000000]; the system of its config.json has no" in refusal(given)
-
-
-def files_of(bundle: Path) -> dict:
-    return json.loads((bundle / "config.json").read_text())["files"]
 
 
 def test_a_tensor_cut_to_its_first_row_is_refused(bundle):
@@ -210,7 +175,7 @@ def test_a_tensor_cut_to_its_first_row_is_refused(bundle):
     name = max(state, key=lambda name: state[name].numel())
     replace_file(bundle, "model.safetensors", save({**state, name: state[name][:1]}))
     with little():
-        assert f"model.safetensors: {name} is float32 [1" in refusal(bundle)
+        assert f"size mismatch for {name}" in refusal(bundle)
 
 
 @pytest.mark.parametrize("name", ["config.json", "README.md", "model.safetensors"])

@@ -2,12 +2,10 @@
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +16,13 @@ from toolkit.corpus.targets import LABEL, Target
 from toolkit.errors import BundleError
 from toolkit.files import read_json
 from toolkit.inference.bundle.card import card_text
-from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config, refuse_shuffled
-from toolkit.inference.bundle.reading import restore_system
+from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config
 from toolkit.inference.summary import TestSummary, abstaining, calibration
-from toolkit.model.archive import CARD, ONNX, WEIGHTS, refuse_existing, write_files
-from toolkit.model.seen import SEEN, UNSEEN, Seen
+from toolkit.model.archive import CARD, ONNX, SEEN, WEIGHTS, write_files
+from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
-from toolkit.recipe.checks import BadField
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.statistics.abstention import Confidence
@@ -94,16 +90,12 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
     if not os.path.exists(folder / RESULTS):
-        begun = f"The run in {folder} is not finished (it has no {RESULTS}): run its training command again."
-        nothing = f"No run at {path}: the folder of a finished run, or its {RESULTS}, is needed."
-        raise BundleError(begun if os.path.isfile(folder / RECIPE) else nothing)
+        found = f"{folder} is not the folder of a finished run (it has no {RESULTS})"
+        raise BundleError(f"{found}: name another, or run its training command again.")
     results = read_results(folder / RESULTS, trials=True)
     if not results.get("tested", True):
         raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
-    try:
-        recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
-    except BadField as error:
-        raise BundleError(f"{folder / RESULTS} is damaged ({error}): delete the run and train it again.") from None
+    recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
     read = read_manifest(folder / MANIFEST)
     utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != NOTE}) for u in read)
     fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
@@ -123,8 +115,8 @@ def weights_name(source: str | None) -> str | None:
     """
     if source is None:
         return None
-    is_path = re.match(r"[/~.\\]|\w:[/\\]", source) or source.partition("@")[0].count("/") > 1 or os.path.isdir(source)
-    return re.split(r"[/\\]", source.rstrip("/\\"))[-1] if is_path else source
+    is_path = source.startswith(("/", "~", ".")) or source.partition("@")[0].count("/") > 1 or os.path.isdir(source)
+    return Path(source).name if is_path else source
 
 
 def export_bundle(
@@ -144,30 +136,27 @@ def export_bundle(
         cannot be exported to ONNX; ToolkitError if a file of the run is damaged, or its system cannot be built.
     """
     target = Path(os.path.expanduser(target))
-    refuse_existing(target)
+    if os.path.lexists(target):
+        raise BundleError(f"{target} exists already, and is left as it is: choose another name or move it away.")
     run = read_trained_run(run_folder)
-    try:
-        refuse_shuffled(run.recipe.model)
-    except BadField as error:
-        raise BundleError(f"{run.recipe.name} cannot be a bundle: {error}") from None
+    for name, spec in run.recipe.model.covariates.items():
+        if spec.source == "shuffled":
+            problem = f"model.covariates.{name}.source is shuffled: such values exist only for the system's own corpus"
+            raise BundleError(f"{run.recipe.name} cannot be a bundle: {problem}. Use label or predicted.")
     for note in _notes(run):
         say(f"NOTE: {note}")
 
-    from toolkit.inference.bundle.trial import answer_to_trial, same_answer
-    from toolkit.model.weights import weights_of
+    from toolkit.inference.bundle.restoring import restore_system, weights_of
 
     system = _trained_system(run)
     weights = weights_of(system)
     config = _describe(run, system, weights)
     try:
-        restore_system(read_config(config.text().encode()), BytesIO(weights), len(weights))  # as a reader would
+        restore_system(read_config(config.text().encode()), system.state_dict())  # as a reader would
     except BundleError as error:
-        again = answer_to_trial(system, audio=config.audio, predict_from=config.predict_from)
-        if not same_answer(again, config.trial):
-            problem = "its system gives another result at each call: `toolkit check-plugin` finds which plugin"
-            raise BundleError(f"{config.name} cannot be a bundle: {problem}.") from error
         found = f"The system cannot be restored from the bundle of {config.name}: {error}"
-        raise BundleError(f"{found} Check the portable_args of its levels.") from error
+        hint = "`toolkit check-plugin` finds a plugin that answers differently at each call"
+        raise BundleError(f"{found} Check the portable_args of its levels; {hint}.") from error
     trained = {*run.fold.train, *run.fold.valid, *getattr(run.fold, selects_on(run.fold.protocol))}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained]) | _seen_before(run.folder)
     files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.as_dict()).encode()}
@@ -175,7 +164,8 @@ def export_bundle(
         from toolkit.inference.onnx.export import export_onnx
 
         with tempfile.TemporaryDirectory() as folder:
-            files[ONNX] = export_onnx(system, config.usage, Path(folder) / ONNX).path.read_bytes()
+            export_onnx(system, config.usage, Path(folder) / ONNX)
+            files[ONNX] = (Path(folder) / ONNX).read_bytes()
     config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
     write_files(target, {CONFIG: config.text().encode(), **files})
     return target
@@ -196,10 +186,7 @@ def _seen_before(folder: Path) -> Seen:
     """What trained the bundle that a run started from, if it started from one."""
     if not os.path.isfile(folder / ORIGIN):
         return UNSEEN
-    try:
-        return Seen.from_dict(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
-    except (KeyError, TypeError):
-        raise BundleError(f"{folder / ORIGIN} does not list what trained the bundle: train the run again.") from None
+    return Seen.from_dict(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
 
 
 def _trained_system(run: TrainedRun) -> "System":
@@ -224,7 +211,7 @@ def _trained_system(run: TrainedRun) -> "System":
 
 def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig:
     """The config.json, still without the card and the ONNX model among its files."""
-    from toolkit.inference.bundle.trial import answer_to_trial
+    from toolkit.inference.bundle.restoring import answer_to_trial
 
     recipe, pretrained = run.recipe, run.results["pretrained"]
     classes = {name: target.classes for name, target in run.targets.items()}
@@ -234,25 +221,22 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
     backbones = [name for name, level in system.levels.items() if level.random_backbone or level.pretrained]
     random_backbones = tuple(name for name in backbones if pretrained.get(name) is None)
     answers = replace(run.answers, probabilities=at_temperature(run.answers.probabilities, run.confidence.temperature))
-    try:
-        return BundleConfig(
-            name=recipe.name,
-            distributions=used,
-            audio=recipe.audio,
-            classes=classes,
-            covariates={name: classes[name] for name in system.given_covariates},
-            model=model,
-            predict_from=recipe.predict_from,
-            training=run.summary(random_backbones=random_backbones),
-            trial=answer_to_trial(system, audio=recipe.audio, predict_from=recipe.predict_from),
-            confidence=run.confidence,
-            calibration=calibration(answers, run.targets[LABEL], run.confidence),
-            abstaining=abstaining(answers, run.confidence),
-            exported_with=library_versions() | used,
-            files={WEIGHTS: FileFacts.of(weights)},
-        )
-    except BadField as error:
-        raise BundleError(f"{recipe.name} cannot be a bundle: {error}") from None
+    return BundleConfig(
+        name=recipe.name,
+        distributions=used,
+        audio=recipe.audio,
+        classes=classes,
+        covariates={name: classes[name] for name in system.given_covariates},
+        model=model,
+        predict_from=recipe.predict_from,
+        training=run.summary(random_backbones=random_backbones),
+        trial=answer_to_trial(system, audio=recipe.audio, predict_from=recipe.predict_from),
+        confidence=run.confidence,
+        calibration=calibration(answers, run.targets[LABEL], run.confidence),
+        abstaining=abstaining(answers, run.confidence),
+        exported_with=library_versions() | used,
+        files={WEIGHTS: FileFacts.of(weights)},
+    )
 
 
 def _portable_model(model: ModelSpec, system: "System") -> ModelSpec:

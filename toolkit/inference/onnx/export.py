@@ -1,52 +1,40 @@
 """A trained system as one ONNX file, which is compared with torch before it is kept."""
 
 import json
+import logging
+import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 import toolkit
 from toolkit.contracts import Seq
 from toolkit.corpus.utterance import MIN_SAMPLES
-from toolkit.errors import OnnxError
+from toolkit.errors import OnnxError, one_line
 from toolkit.files import DISTRIBUTION, replacing
 from toolkit.inference.bundle.config import Usage
-from toolkit.inference.onnx.graph import NotExportable, Part, model_inputs, reason, trace
 from toolkit.model.system import System
 
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-LARGEST_GB = 1.5  # above, the exporter writes a second file for the weights, since a file holds at most 2 GiB
+OUTPUT = "log_probabilities"
+TRACED_ROWS = 2  # the exporter would fix a batch axis of one row
 LONGEST_TRACED_S = 2.0  # loops over time are unrolled, which takes long
+LARGEST_GB = 1.5  # above, the exporter writes a second file for the weights, since a file holds at most 2 GiB
 TOLERANCE = 1e-4
 SILENT = 4  # ONNX Runtime's level for fatal errors alone; others are raised
 
 
-@dataclass(frozen=True)
-class OnnxReport:
-    """What was written, and how well it agrees with torch."""
-
-    path: Path
-    inputs: tuple[str, ...]
-    fixed_samples: int | None  # the only length of the time axis, None if any fits
-    compared: tuple[tuple[int, int], ...]  # rows and samples of each compared batch
-    difference: float  # the largest of a log-probability, relative to it where it is below -1
-
-    def __str__(self) -> str:
-        """Two lines for a terminal."""
-        length = "of any length" if self.fixed_samples is None else f"of {self.fixed_samples} samples, no other length"
-        sizes = ", ".join(f"{rows} x {samples}" for rows, samples in self.compared)
-        return (
-            f"{self.path}: segments {length}; inputs {', '.join(self.inputs)}\n"
-            f"Compared with torch on batches of {sizes} samples: the largest difference is {self.difference:.1e}."
-        )
+class NotExportable(Exception):  # noqa: N818 - reads as the reason it gives
+    """A part cannot be exported, or its export does not agree with torch; the text is the reason."""
 
 
-def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
+def export_onnx(system: System, usage: Usage, path: Path | str) -> float:
     """Write a system as an ONNX model of a batch of segments, if ONNX Runtime computes what torch computes.
 
     Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that is given,
@@ -56,31 +44,66 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> OnnxReport:
 
     Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata; path: of the file; an existing one is
         replaced in one step, and only once the comparison has passed.
+    Returns: the largest difference of a log-probability from torch's, relative to it where it is below -1.
     Raises: OnnxError if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
         written; then nothing is left behind.
     """
-    _check(system)
-    path = Path(path)
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        needed = f"ONNX export needs {error.name}, which is not installed"
+        raise OnnxError(f"{needed}: pip install '{DISTRIBUTION}[onnx]'.") from None
+    size = sum(tensor.nbytes for tensor in (*system.parameters(), *system.buffers())) / 1e9
+    if size > LARGEST_GB:
+        fits = f"one ONNX file can hold {LARGEST_GB} GB. A smaller backbone fits"
+        raise OnnxError(f"The system's weights are {size:.1f} GB; {fits}.")
     *parts, answer = _parts(system, usage)
     try:
-        with replacing(path, OnnxError, "choose another name or make room") as partial:
-            difference = _export(answer, usage, partial)
+        with replacing(Path(path), OnnxError, "choose another name or make room") as partial:
+            return _export(answer, usage, partial)
     except NotExportable as error:
         part, cause = _blame(parts, usage) or (answer, error)
         raise OnnxError(f"The {part.name} cannot be exported to ONNX: {cause}.") from error
-    inputs = tuple(model_inputs(answer.example(1, 1)))
-    return OnnxReport(path, inputs, system.fixed_samples, tuple(_sizes(answer, usage)), difference)
 
 
-def _check(system: System) -> None:
-    """Refuse to export if a package is missing, or if one file cannot hold the weights."""
-    if missing := ", ".join(name for name in PACKAGES if find_spec(name) is None):
-        raise OnnxError(f"ONNX export needs {missing}, which is not installed: pip install '{DISTRIBUTION}[onnx]'.")
-    size = sum(tensor.nbytes for tensor in (*system.parameters(), *system.buffers())) / 1e9
-    if size > LARGEST_GB:
-        raise OnnxError(
-            f"The system's weights are {size:.1f} GB; one ONNX file can hold {LARGEST_GB} GB. A smaller backbone fits."
-        )
+class Part(nn.Module):
+    """A function of a batch of segments, prepared as the core prepares them, that returns one tensor of a system.
+
+    Args: system: on the CPU, in eval() mode; compute: (waveforms, covariates) -> [batch, ...], one tensor that the
+        system computes; name: of the part, in errors.
+    """
+
+    def __init__(self, system: System, compute: Callable[[Seq, Mapping[str, Tensor]], Tensor], name: str):
+        super().__init__()
+        self.system, self.compute, self.name = system, compute, name
+        self.fixed_samples = system.fixed_samples
+
+    def forward(self, waveform: Tensor, lengths: Tensor, covariates: Mapping[str, Tensor]) -> Tensor:
+        """Put zeros beyond the lengths; up to the shortest or the only length that a system takes, they count as audio.
+
+        Args: waveform [batch, samples]; lengths [batch]; covariates name -> class indices [batch].
+        """
+        wave = Seq(waveform, lengths).zeroed()
+        if self.fixed_samples is not None:
+            return self.compute(Seq(wave.values, torch.full_like(lengths, self.fixed_samples)), covariates)
+        # Always the same padding: tracing cannot know how much is missing, and surplus zeros change nothing.
+        values = functional.pad(wave.values, (0, MIN_SAMPLES))
+        return self.compute(Seq(values, lengths.clamp_min(MIN_SAMPLES)), covariates)
+
+    def example(self, rows: int, samples: int) -> dict[str, Any]:
+        """Arguments of `forward`: noise of different levels and lengths, loud beyond them; the second row is silent."""
+        generator = torch.Generator().manual_seed(rows)
+        level = torch.logspace(-1, -3, rows)
+        level[1:2] = 0
+        lengths = torch.linspace(samples, max(1, samples // 3), rows).long()
+        noise = torch.randn(2, rows, samples, generator=generator)
+        real = torch.arange(samples) < lengths[:, None]
+        wave = torch.where(real, level[:, None] * noise[0], 100 * noise[1])
+        sizes = self.system.given_covariates.items()
+        covariates = {name: torch.arange(rows) % (classes + 1) - 1 for name, classes in sizes}
+        return {"waveform": wave, "lengths": lengths, "covariates": covariates}
 
 
 def _parts(system: System, usage: Usage) -> list[Part]:
@@ -107,7 +130,7 @@ def _parts(system: System, usage: Usage) -> list[Part]:
 def _export(part: Part, usage: Usage, path: Path) -> float:
     """Trace a part, write it, compare it with torch, and return the largest difference."""
     longest = min(usage.audio.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.audio.sample_rate))
-    program = trace(part, samples=part.fixed_samples or longest)
+    program = _trace(part, samples=part.fixed_samples or longest)
     program.model.producer_name, program.model.producer_version = toolkit.__name__, toolkit.__version__
     metadata = {
         "labels": usage.labels,
@@ -122,18 +145,60 @@ def _export(part: Part, usage: Usage, path: Path) -> float:
     }
     program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
     program.save(path)
-    return _largest_difference(path, part, _sizes(part, usage))
-
-
-def _sizes(part: Part, usage: Usage) -> list[tuple[int, int]]:
-    """Rows and samples of batches that differ from the traced one; the last is shorter than any that a system gets."""
     if part.fixed_samples is not None:
-        return [(1, part.fixed_samples), (5, part.fixed_samples)]
-    return [(1, usage.audio.segment_samples), (5, usage.audio.segment_samples // 3 + 1), (3, MIN_SAMPLES // 2)]
+        return _largest_difference(path, part, [(1, part.fixed_samples), (5, part.fixed_samples)])
+    samples = usage.audio.segment_samples  # the last batch is shorter than any that a system gets
+    return _largest_difference(path, part, [(1, samples), (5, samples // 3 + 1), (3, MIN_SAMPLES // 2)])
+
+
+def _trace(part: Part, *, samples: int) -> torch.onnx.ONNXProgram:
+    """A part as an ONNX graph with a free batch axis and, if the system takes any length, a free time axis."""
+    example = part.example(TRACED_ROWS, samples)
+    axes = {0: "batch"} if part.fixed_samples is not None else {0: "batch", 1: "samples"}
+    covariates = {name: {0: "batch"} for name in example["covariates"]}
+    shapes = {"waveform": axes, "lengths": {0: "batch"}, "covariates": covariates}
+    try:
+        with torch.no_grad(), _quiet():
+            # A front end computes windows and filters once and keeps them; while tracing it would keep stand-ins.
+            part(**example)
+            program = torch.onnx.export(
+                part,
+                kwargs=example,
+                input_names=list(_inputs(example)),
+                output_names=[OUTPUT],
+                dynamic_shapes=shapes,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises anything, and so does a plugin's code below it
+        raise NotExportable(f"torch's exporter reports {_reason(error)}") from error
+    _tidy(program.model.graph, axes)
+    return program
+
+
+def _inputs(example: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The arguments of a Part by the names of the model's inputs, in their order."""
+    covariates = {f"covariate_{name}": values for name, values in example["covariates"].items()}
+    return {"waveform": example["waveform"], "lengths": example["lengths"], **covariates}
+
+
+def _tidy(graph: Any, axes: Mapping[int, str]) -> None:
+    """Name the axes, and drop metadata about this machine's files and sizes that hold only for the example."""
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if value not in graph.outputs:
+                value.shape = None
+    for value in graph.inputs:
+        for axis, name in (axes if value.name == "waveform" else {0: "batch"}).items():
+            value.shape[axis] = name
+    for value in graph.outputs:
+        value.shape[0] = "batch"
 
 
 def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) -> float:
-    """The largest difference of a log-probability from torch's: absolute down to -1, relative below.
+    """The largest difference from torch on batches of these rows and samples: absolute down to -1, relative below.
 
     Raises: NotExportable if it is above TOLERANCE.
     """
@@ -141,26 +206,22 @@ def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) ->
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
+    largest, batch = 0.0, "the file"
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors share no base class
-        raise NotExportable(f"ONNX Runtime cannot load it: {reason(error)}") from error
-    largest = 0.0
-    for rows, samples in sizes:
-        example = part.example(rows, samples)
-        batch = f"a batch of {rows} x {samples} samples"
-        try:
-            (found,) = session.run(None, {name: tensor.numpy() for name, tensor in model_inputs(example).items()})
-        except Exception as error:  # as above
-            raise NotExportable(f"ONNX Runtime cannot run {batch}: {reason(error)}") from error
-        with torch.no_grad():
-            expected = part(**example)
-        if found.shape != tuple(expected.shape):
-            raise NotExportable(f"for {batch} ONNX Runtime computes {list(found.shape)}, torch {list(expected.shape)}")
-        difference = float(((torch.from_numpy(found) - expected).abs() / expected.abs().clamp_min(1)).max())
-        if not difference <= TOLERANCE:  # NaN does not agree either
-            raise NotExportable(f"for {batch} ONNX Runtime and torch differ by {difference:.2g}")
-        largest = max(largest, difference)
+        for rows, samples in sizes:
+            example, batch = part.example(rows, samples), f"a batch of {rows} x {samples} samples"
+            (found,) = session.run(None, {name: tensor.numpy() for name, tensor in _inputs(example).items()})
+            with torch.no_grad():
+                expected = part(**example)
+            difference = float(((torch.from_numpy(found) - expected).abs() / expected.abs().clamp_min(1)).max())
+            if not difference <= TOLERANCE:  # NaN does not agree either
+                raise NotExportable(f"for {batch} ONNX Runtime and torch differ by {difference:.2g}")
+            largest = max(largest, difference)
+    except NotExportable:
+        raise
+    except Exception as error:  # those of ONNX Runtime share no base class
+        raise NotExportable(f"ONNX Runtime cannot run {batch}: {_reason(error)}") from error
     return largest
 
 
@@ -173,3 +234,23 @@ def _blame(parts: list[Part], usage: Usage) -> tuple[Part, NotExportable] | None
             except NotExportable as error:
                 return part, error
     return None
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error's root cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}").rstrip(" .:")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide the exporter's warnings and dumps of unfinished graphs, which help no user; its errors are raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

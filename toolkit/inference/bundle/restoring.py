@@ -1,0 +1,137 @@
+"""Builds a bundle's system and tries it on a sound.
+
+The trial sound is synthetic and the same everywhere; every bundle holds its system's prediction for it. Weights that
+fit do not prove that the code around them is the code they were trained with. The prediction nearly does: it differs
+if a plugin or a library computes something else.
+"""
+
+import logging
+import random
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from toolkit.contracts import Seq
+from toolkit.corpus.targets import Target
+from toolkit.corpus.utterance import MIN_SAMPLES
+from toolkit.errors import BundleError, ToolkitError, UnknownPlugin, one_line
+from toolkit.inference.bundle.config import CONFIG, BundleConfig
+from toolkit.model.allowance import Allowance
+from toolkit.model.archive import WEIGHTS
+from toolkit.model.system import System, build_system
+from toolkit.plugins.registry import find_part
+from toolkit.recipe.schema import AudioSpec
+
+TOLERANCE = 1e-3  # of a probability; far above the rounding of different processors and libraries
+LARGEST_TENSOR = 1 << 30  # bytes of any tensor in the trial
+TRIAL_SECONDS = 60.0
+TABLES = 256 << 20  # bytes that building may take beside the weights, for tables that plugins compute
+FEW = 1000  # tensors that building may make beside the weights
+
+logger = logging.getLogger("toolkit")
+
+
+def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
+    """A voice-like sound in noise, harmonics that rise and pulse: [samples], float32.
+
+    >>> [f"{value:.4f}" for value in trial_wave(3, sample_rate=16000)]
+    ['-0.0073', '0.0451', '0.0754']
+    """
+    time = np.arange(samples) / sample_rate  # in seconds
+    phase = 2 * np.pi * (120 * time + 20 * np.sin(2 * np.pi * 0.7 * time))
+    voice = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 9))
+    pulse = 0.6 + 0.4 * np.sin(2 * np.pi * 3 * time)
+    draw = random.Random(1).random  # Python promises that random() keeps its numbers
+    noise = np.resize([draw() - 0.5 for _ in range(min(samples, sample_rate))], samples)
+    return (0.1 * pulse * voice + 0.02 * noise).astype(np.float32)
+
+
+@torch.no_grad()
+def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> tuple[float, ...]:
+    """A system's probabilities, in eval() mode, for one segment of the trial sound with each covariate's first value.
+
+    Raises: BundleError if the system cannot be run.
+    """
+    try:
+        samples = system.fixed_samples or max(audio.segment_samples, MIN_SAMPLES)
+        wave = torch.from_numpy(trial_wave(samples, sample_rate=audio.sample_rate))[None]  # [1, samples]
+        given = {name: torch.zeros(1, dtype=torch.int64) for name in system.given_covariates}
+        with Allowance(LARGEST_TENSOR, tensors=None, seconds=TRIAL_SECONDS):
+            logits = system(Seq(wave, torch.tensor([samples])), given).logits[predict_from]
+        return tuple(Target.probabilities(Target.scores(logits)[0].double().numpy()).tolist())
+    except Exception as error:  # a plugin's code may raise anything
+        reason = error if isinstance(error, ToolkitError) else one_line(error)
+        raise BundleError(f"The system cannot be run: {reason}") from error
+
+
+def weights_of(system: System) -> bytes:
+    """A system's state as the bytes of a safetensors file; BundleError if a part is not a tensor."""
+    state = system.state_dict()
+    if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise BundleError(f"The system's state holds {odd[0]}, which is not a tensor: {WEIGHTS} cannot hold it.")
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
+
+
+def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
+    """Build the system in eval() mode, with these weights.
+
+    Raises: ToolkitError if it cannot be built here, the weights do not fit, or it predicts the trial sound differently.
+    """
+    _check_parts(config)
+    size = sum(tensor.nbytes for tensor in state.values())
+    allowance = Allowance(2 * size + TABLES, tensors=20 * len(state) + FEW, draw=False)
+    with torch.random.fork_rng(devices=[]):  # plugins may draw weights, which are replaced
+        try:
+            system = build_system(config, Target.by_name(config.classes), allowance=allowance)
+        except ToolkitError as error:
+            raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
+    try:
+        system.load_state_dict(state)
+    except RuntimeError as error:
+        raise BundleError(f"{WEIGHTS} does not fit the system of its {CONFIG} ({one_line(error)}).") from None
+    for name, level in system.levels.items():
+        level.pretrained = config.training.pretrained.get(name)
+        level.random_backbone = name in config.training.random_backbones
+    answer = answer_to_trial(system.eval(), audio=config.audio, predict_from=config.predict_from)
+    if not np.allclose(answer, config.trial, rtol=0, atol=TOLERANCE):  # NaN is never close
+        changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
+        versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
+        found = "the prediction for the trial sound differs from that at export"
+        raise BundleError(f"{found}: its plugins or libraries compute something else here. {versions}")
+    return system
+
+
+def _check_parts(config: BundleConfig) -> None:
+    """Refuse plugins that are not installed and arguments that lead out of the bundle; drop arguments that are retired.
+
+    Other versions of the plugins' distributions are a warning.
+    """
+    for kind, location, part in config.parts():
+        try:
+            cls = find_part(kind, part).load()
+        except UnknownPlugin as error:
+            distribution, _, name = part.plugin.rpartition(":")
+            wanted = f"It needs {kind} {name!r} of {distribution} {config.distributions.get(distribution, '')}".rstrip()
+            problem = "which is not installed here: install it if you trust it"
+            raise BundleError(f"{one_line(wanted)}, {problem}.") from error
+        for name in getattr(cls, "retired", ()):  # used in training alone
+            part.args.pop(name, None)
+        for name, alone in getattr(cls, "standalone_args", {}).items():  # names no file, hub or download
+            if (found := part.args.get(name, ...)) != alone:
+                shown = f"{CONFIG}: {location}.args.{name} is {'missing' if found is ... else one_line(repr(found))}"
+                raise BundleError(f"{shown}: {alone!r} is needed, since a bundle is self-contained.")
+    for distribution, exported in config.distributions.items():
+        if (here := _installed(distribution)) not in (exported, None):
+            found = f"exported with {distribution} {exported}, but {here} is installed here"
+            logger.warning("%s: %s.", config.name, found)
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except (PackageNotFoundError, ValueError):  # a bundle may hold any name, an empty one too
+        return None
