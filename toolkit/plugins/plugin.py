@@ -60,31 +60,27 @@ class Plugin:
         kind, contract = self.spec.kind, self.spec.contract
         if kind not in KINDS:
             return f"kind {kind!r} of plugin {self.spec.name!r} is not one of {', '.join(KINDS)}"
-        try:
-            if SpecifierSet(contract).contains(str(CONTRACT_VERSION)):
-                return ""
-        except InvalidSpecifier:
-            return f"contract {contract!r} of plugin {self.spec.name!r} is not a range, for example '>=1,<2'"
         remedy = f"install a release of {self.declaration.distribution} for contract {CONTRACT_VERSION}"
         found = f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}"
-        return f"{found}; {remedy}, or a toolkit with contract {contract}"
+        try:
+            fits = SpecifierSet(contract).contains(str(CONTRACT_VERSION))
+        except InvalidSpecifier:
+            return f"contract {contract!r} of plugin {self.spec.name!r} is not a range, for example '>=1,<2'"
+        return "" if fits else f"{found}; {remedy}, or a toolkit with contract {contract}"
 
     def load(self) -> type:
         """Import the class. Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind."""
-        at = self.where.before("plugin")
+        named, base = f"{self.where.before('plugin')}{self}", KINDS[self.spec.kind].base
         try:
             found = resolve_name(self.spec.target)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may even exit
-            raise BrokenPlugin(f"{at}{self} cannot be imported ({self.spec.target}): {one_line(error)}") from error
-        if not isinstance(found, type):
-            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a class.")
-        base = KINDS[self.spec.kind].base
-        if not issubclass(found, resolve_name(base)):
-            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
+            raise BrokenPlugin(f"{named} cannot be imported ({self.spec.target}): {one_line(error)}") from error
+        if not (isinstance(found, type) and issubclass(found, resolve_name(base))):
+            raise BrokenPlugin(f"{named} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
         if problem := misdeclared(found, resolve_name(base)):
-            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target}: {problem}")
+            raise BrokenPlugin(f"{named} cannot be used: {self.spec.target}: {problem}")
         return found
 
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:

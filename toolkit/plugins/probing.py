@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,61 +22,49 @@ from toolkit.files import cache_folder, read_json, write_whole
 from toolkit.hookspecs import PluginSpec
 from toolkit.plugins.declarations import Declaration, read_declaration, source_files
 
-Declared = list[PluginSpec] | BrokenPlugin
-
 LIMIT = "TOOLKIT_PROBE_SECONDS"
-FORMAT = 3  # of the cached answers; raised when the fields of PluginSpec change
+FORMAT = 4  # of the cached answers; raised when the fields of PluginSpec change
 CHILD = """
-import json, sys
-module, answer, sys.path[:] = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-from toolkit.plugins.probing import write_answer
-write_answer(module, answer)
+import json, os, sys
+sys.path[:] = json.loads(sys.argv[2])
+from toolkit.plugins.probing import read
+print(json.dumps(read(sys.argv[1])), flush=True)
+os._exit(0)  # without waiting for the plugin's threads
 """
 
 
-def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[Declared]:
+def read_declarations(
+    declarations: Sequence[Declaration], *, refresh: bool = False
+) -> list[list[PluginSpec] | BrokenPlugin]:
     """The plugins of each declaration, or why it is broken: our own are read here, others in subprocesses.
 
     `refresh` reads others again instead of using cached answers.
     """
-    others = [d for d in declarations if not d.own and not d.problem]
-    answers = _probe(others, refresh=refresh) if others else {}
-    answers |= {d: {"error": d.problem} if d.problem else _answer(d.module) for d in declarations if d not in answers}
-    return [_declared(answers[d]) for d in declarations]
-
-
-def _probe(declarations: Sequence[Declaration], *, refresh: bool) -> dict[Declaration, dict[str, Any]]:
-    file = cache_folder() / "plugins.json"
-    kept: dict[str, Any] = {}
-    with contextlib.suppress(OSError, PluginError):
-        kept = {k: v for k, v in read_json(file, PluginError, "delete it").items() if isinstance(v, dict)}
     # What is installed counts: another distribution can repair or break a plugin's import.
-    installed = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
-    environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *installed]
-    names = {d: f"{sys.prefix} {d.distribution} {d.name}" for d in declarations}
-    keys = {d: _key(d, environment) for d in declarations}
-    known = {d: kept.get(names[d], {}) for d in declarations}
-    if missing := [d for d in declarations if refresh or known[d].get("key") != _seal(keys[d], known[d].get("answer"))]:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            for d, answer in zip(missing, pool.map(ask_subprocess, [d.module for d in missing]), strict=True):
-                kept[names[d]] = {"key": _seal(keys[d], answer), "answer": answer}
-        with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
-            write_whole(file, json.dumps(kept), PluginError, "make it writable")
-    return {d: kept[names[d]]["answer"] for d in declarations}
+    metadata = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
+    environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *metadata]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        asked = {d: pool.submit(_probe, d, environment, refresh) for d in declarations if not d.own}
+        answers = [asked[d].result() if d in asked else read(d.module) for d in declarations]
+    return [
+        BrokenPlugin(answer["error"]) if "error" in answer else [PluginSpec(**spec) for spec in answer["specs"]]
+        for answer in answers
+    ]
 
 
-def _seal(key: list[Any], answer: Any) -> str:
-    """A hash of an answer and what it depends on: one that was edited is asked for again."""
-    return hashlib.sha256(json.dumps([key, answer]).encode()).hexdigest()
-
-
-def _key(declaration: Declaration, environment: Sequence[str]) -> list[Any]:
-    """What an answer depends on."""
-    files = [(file, file.stat()) for file in source_files(declaration.module) if os.path.isfile(file)]
+def _probe(declaration: Declaration, environment: Sequence[str], refresh: bool) -> dict[str, Any]:
+    """The answer of a subprocess, from a file that is named by everything it depends on."""
+    files = [(file, file.stat()) for file in source_files(declaration.module)]
     states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
-    return [FORMAT, _time_limit(), asdict(declaration), environment, states]
+    key = json.dumps([FORMAT, _time_limit(), asdict(declaration), environment, states])
+    kept = cache_folder() / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+    with contextlib.suppress(OSError, PluginError):
+        if not refresh:
+            return read_json(kept, PluginError, "delete it")
+    answer = ask_subprocess(declaration.module)
+    with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
+        write_whole(kept, json.dumps(answer), PluginError, "make it writable")
+    return answer
 
 
 def _time_limit() -> float:
@@ -85,38 +74,23 @@ def _time_limit() -> float:
 
 
 def ask_subprocess(module: str) -> dict[str, Any]:
-    """Read a declaration in a subprocess, within the time limit: {"specs": [...]} or {"error": "..."}."""
-    limit = _time_limit()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-c", CHILD, module, str(answer), json.dumps(sys.path)]
-        # No pipes: a child of the plugin could hold them open beyond the limit.
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    """The answer of `read` in a subprocess, within the time limit."""
+    limit, command = _time_limit(), [sys.executable, "-c", CHILD, module, json.dumps(sys.path)]
+    with tempfile.TemporaryFile() as output:  # a child of the plugin could hold a pipe open beyond the limit
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.DEVNULL}
         try:
             done = subprocess.run(command, **streams, timeout=limit, start_new_session=True, check=False)
+            output.seek(0)
+            return json.loads(output.read().splitlines()[-1])
         except subprocess.TimeoutExpired:
             return {"error": f"importing {module} took longer than {limit:g} s ({LIMIT} sets the limit)"}
-        try:
-            return json.loads(answer.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (IndexError, ValueError):
             return {"error": f"importing {module} ended the process (exit code {done.returncode})"}
 
 
-def write_answer(module: str, path: str) -> None:
-    """In the subprocess: read the declaration, write the answer, exit without waiting for the plugin's threads."""
-    Path(path).write_text(json.dumps(_answer(module)), encoding="utf-8")
-    os._exit(0)
-
-
-def _answer(module: str) -> dict[str, Any]:
+def read(module: str) -> dict[str, Any]:
     """Read a declaration in this process: {"specs": [...]} or {"error": "..."}."""
     try:
         return {"specs": [asdict(spec) for spec in read_declaration(module)]}
     except BrokenPlugin as error:
         return {"error": str(error)}
-
-
-def _declared(answer: dict[str, Any]) -> Declared:
-    if "error" in answer:
-        return BrokenPlugin(answer["error"])
-    return [PluginSpec(**spec) for spec in answer["specs"]]

@@ -151,12 +151,9 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
     constructed_by = next(base for base in cls.__mro__ if "__init__" in vars(base))
     if constructed_by.__module__.startswith("torch.nn."):
         return []  # a Module without a constructor of its own; torch's declares (*args, **kwargs) and accepts nothing
-    try:
-        signature = inspect.signature(cls)
-    except ValueError:  # a class written in C
-        return []
     names = getattr(inspect.unwrap(vars(constructed_by)["__init__"]), "__globals__", {})
-    return [p.replace(annotation=_resolved(p.annotation, names)) for p in signature.parameters.values()]
+    parameters = inspect.signature(cls).parameters.values()
+    return [parameter.replace(annotation=_resolved(parameter.annotation, names)) for parameter in parameters]
 
 
 def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
