@@ -189,7 +189,7 @@ def test_names_are_made_valid(name, module, class_name):
         (["head", "MyHead"], "A plugin cannot be called 'MyHead': write words of lower case letters"),
         (["head", "MyHead"], "Write 'my-head'."),
         (["head", "my head!"], "Write 'my-head'."),
-        (["head", "3d"], "with a letter first."),
+        (["head", "3d"], "with a letter first"),
         (["head", "a--b"], "Write 'a-b'."),
         (["head", "lambda"], "that mean nothing to Python."),
         (["extractor", "mfcc"], "A plugin, distribution or module 'mfcc' is installed already"),
