@@ -237,7 +237,7 @@ def test_arithmetic_agrees_with_python():
     ("first", "next_one", "message"),
     [
         ("x", "[{0}]", "references give this recipe more than 100000 values"),
-        ("x", "!ref {1}", "references make a text of more than 10000 characters"),
+        ("x", "!ref {1}", "references give this recipe more than 100000 values"),
     ],
 )
 def test_references_that_multiply_are_bounded(child, first, next_one, message):

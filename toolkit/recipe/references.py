@@ -19,8 +19,6 @@ from toolkit.recipe.locations import Keys, Mark
 CORE = "tag:yaml.org,2002:"
 POINTER = re.compile(r"<([^<>]+)>")
 MOST_VALUES = 100_000  # aliases and references can make a small file enormous
-MOST_TEXT = 10_000  # characters of a text with references
-DEEPEST = 50
 
 
 @dataclass(frozen=True)
@@ -68,15 +66,14 @@ class _Resolver:
         return code if in_code else run_code(code)  # code in the argument of other code is run with it
 
     def _reference(self, reference: Tagged) -> Any:
-        if reference in self.open or len(self.open) > DEEPEST:
-            problem = "leads back to itself" if reference in self.open else "goes through too many others"
-            raise RecipeError(f"{reference.mark.exact}: the reference {reference.value!r} {problem}.")
+        if reference in self.open:
+            raise RecipeError(f"{reference.mark.exact}: the reference {reference.value!r} leads back to itself.")
         self.open.append(reference)
         text = reference.value.strip()
         if whole := POINTER.fullmatch(text):
             value = self._look_up(whole[1], reference)
         else:
-            values = {pointer: self._look_up(pointer, reference) for pointer in set(POINTER.findall(text))}
+            values = {pointer: self._look_up(pointer, reference) for pointer in POINTER.findall(text)}
             value = _fill(text, values, reference.mark)
         self.open.pop()
         return value
@@ -102,8 +99,6 @@ def _fill(text: str, values: Mapping[str, Any], mark: Mark) -> Any:
             raise RecipeError(f"{mark.exact}: <{pointer}> is neither text nor a number and cannot be part of {text!r}.")
     plain = {p: str(v).lower() if isinstance(v, bool) else str(v) for p, v in values.items()}
     filled = POINTER.sub(lambda match: plain[match[1]], text)
-    if len(filled) > MOST_TEXT:
-        raise RecipeError(f"{mark.exact}: the references make a text of more than {MOST_TEXT} characters.")
     if any(isinstance(value, (str, bool)) for value in values.values()):
         return filled
     try:
