@@ -20,7 +20,6 @@ WORDS = {
     dict: "a mapping",
     Path: "a path",
 }
-LARGEST = 2**63 - 1
 UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 UNIONS = (Union, types.UnionType)
 SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
@@ -67,8 +66,6 @@ def check_value(value: Any, annotation: Any) -> Any:
     kind, inner = _parts(annotation)
     if isinstance(value, str) and UNWRITABLE.search(value):
         raise Mismatch(f"{_short(value)} holds a NUL or a lone surrogate, which no file can hold.")
-    if type(value) is int and abs(value) > LARGEST:
-        raise Mismatch(f"{str(value)[:20]}... is too large a number.")
     if kind in UNIONS:
         return _check_union(value, annotation)
     if kind is Literal and any(value == choice and type(value) is type(choice) for choice in inner):
@@ -132,10 +129,10 @@ def _check_union(value: Any, annotation: Any) -> Any:
     for member in members(annotation):
         try:
             return check_value(value, member)
-        except Mismatch as error:
+        except Mismatch:
             kind = _parts(member)[0]
             if (isinstance(value, list) and kind in SEQUENCES) or (isinstance(value, dict) and kind in MAPPINGS):
-                raise error  # about a value inside
+                raise  # about a value inside
     raise _mismatch(value, annotation)
 
 
@@ -158,20 +155,17 @@ def _check_inner(item: Any, annotation: Any, which: str) -> Any:
 
 
 def _mismatch(value: Any, annotation: Any) -> Mismatch:
-    kinds = [kind for kind in WORDS if kind is not Path and isinstance(value, kind)]
-    given = ("a truth value" if kinds[0] is bool else WORDS[kinds[0]]) if kinds else "not plain"
     choices = [choice for member in members(annotation) if get_origin(member) is Literal for choice in get_args(member)]
-    near = did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
-    needed = words(annotation)
+    near, needed = did_you_mean(value, choices), words(annotation)
     if value is None:
         return Mismatch(f"null is given; {needed} is needed.{near}")
-    if given == needed or _parts(annotation)[0] is Literal:
+    if _parts(annotation)[0] is Literal:
         return Mismatch(f"{_short(value)} is not {needed}.{near}")
+    kind = next((kind for kind in WORDS if isinstance(value, kind)), None)
+    given = "a truth value" if kind is bool else WORDS.get(kind, "not plain")
     return Mismatch(f"{_short(value)} is {given}; {needed} is needed.{near}")
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
