@@ -118,8 +118,8 @@ def test_circles_and_missing_bases_are_refused(write):
         load_recipe(write("c.yaml", "extends: bas.yaml"))
     with refused("the name of one file is needed"):
         load_recipe(write("d.yaml", "extends: [a, b]"))
-    with refused(r"^extends in e\.yaml, line 1: \d recipes are called 'mfcc': iemocap/mfcc.*Write one of these names"):
-        load_recipe(write("e.yaml", "extends: mfcc"))
+    with refused(r"^extends in e\.yaml, line 1: no file .* Did you mean 'ravdess/multilevel'"):
+        load_recipe(write("e.yaml", "extends: multilevel"))
 
 
 def test_small_settings_are_merged_at_their_own_files_level(write):

@@ -135,7 +135,7 @@ def test_an_override_with_null_removes_or_sets_null(child):
         (["--training.epochs"], r"^--training\.epochs has no value"),
         (["--training.epochs", "--seed", "3"], r"^--training\.epochs has no value"),
         (["--training.epochs="], "has no value"),
-        (["training.epochs=3"], r"Write --training\.epochs=3"),
+        (["training.epochs=3"], "'training.epochs=3' belongs to no option"),
         (["-s", "3"], "'-s' belongs to no option"),
         (["--training.epochs", "[1"], r"^--training\.epochs on the command line: expected"),
         (["--training.epochs", "many"], r"^training\.epochs on the command line: 'many' is text"),

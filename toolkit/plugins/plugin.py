@@ -79,8 +79,6 @@ class Plugin:
             raise BrokenPlugin(f"{named} cannot be imported ({self.spec.target}): {one_line(error)}") from error
         if not (isinstance(found, type) and issubclass(found, resolve_name(base))):
             raise BrokenPlugin(f"{named} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
-        if problem := misdeclared(found, resolve_name(base)):
-            raise BrokenPlugin(f"{named} cannot be used: {self.spec.target}: {problem}")
         return found
 
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -116,17 +114,16 @@ class Plugin:
 
 
 def misdeclared(plugin: Any, base: type) -> str:
-    """Why the core would not call what a plugin, or its class, implements for it; "" if it would.
+    """Why the core would not call what a plugin implements for it; "" if it would.
 
-    `reads` must be one of the values of the base class. A `fit` needs `fits`, which a constructor may set, so that only
-    what was built can lack it.
+    `reads` must be one of the values of the base class. A `fit` needs `fits`, set by the class or its constructor.
     """
-    if "reads" in base.__annotations__ and not isinstance(plugin.reads, property):
+    if "reads" in base.__annotations__:
         try:
             check_value(plugin.reads, base.__annotations__["reads"])
         except Mismatch as error:
             return f"`reads`: {error}"
-    if isinstance(plugin, type) or not hasattr(base, "fits") or type(plugin).fit is base.fit:
+    if not hasattr(base, "fits") or type(plugin).fit is base.fit:
         return ""
     if any("fits" in vars(owner) for owner in (plugin, *type(plugin).__mro__) if owner is not base):
         return ""

@@ -18,7 +18,7 @@ from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, get_origin
 
-from toolkit.errors import RecipeError, join, nearest
+from toolkit.errors import RecipeError, nearest
 from toolkit.files import resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
@@ -59,7 +59,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     Raises: RecipeError, with the nearest name, if there is none.
     """
     candidates = [Path(folder or "") / name, Path(name)]
-    found = next(filter(isfile, candidates), None) or _shipped(str(name))
+    found = next(filter(isfile, candidates), None) or shipped_recipes().get(str(name))
     if found is None:
         looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
         raise RecipeError(f"No recipe {Path(name).name} in {looked}.{_nearby(candidates)}")
@@ -72,15 +72,6 @@ def shipped_recipes() -> dict[str, Path]:
     beside = [Path(__file__).parents[2] / name for name in ("toolkit_recipes", "recipes")]  # wheel, repository
     files = next((sorted(folder.glob("*/hparams/*.yaml")) for folder in beside if isdir(folder)), ())
     return {f"{file.parts[-3]}/{file.stem}": file for file in files}
-
-
-def _shipped(name: str, where: str = "") -> Path | None:
-    """The recipe of the toolkit with this full name, or the only one with this last part of a name."""
-    known = shipped_recipes()
-    alike = [full for full in known if name == full] or [full for full in known if full.endswith(f"/{name}")]
-    if len(alike) > 1:
-        raise RecipeError(f"{where}{len(alike)} recipes are called {name!r}: {join(alike)}. Write one of these names.")
-    return known[alike[0]] if alike else None
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
@@ -107,11 +98,8 @@ def as_overrides(values: Mapping[str, Any]) -> list[str]:
     >>> as_overrides({"training.epochs": 3, "fold": "1M", "training": {"patience": None}})
     ['--training.epochs=3', '--fold="1M"', '--training={"patience": null}']
     """
-
-    def plain(value: Any) -> Any:
-        return value.tolist() if hasattr(value, "tolist") else str(value)
-
-    return [f"--{key}={json.dumps(value, ensure_ascii=False, default=plain)}" for key, value in values.items()]
+    how = {"ensure_ascii": False, "default": lambda value: value.tolist() if hasattr(value, "tolist") else str(value)}
+    return [f"--{key}={json.dumps(value, **how)}" for key, value in values.items()]
 
 
 def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:
@@ -126,9 +114,10 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         where = f"extends {tree.marks['extends']}"
         if not isinstance(base_name, str):
             raise RecipeError(f"{where}: the name of one file is needed, relative to {path.name}.")
-        base = path.parent / base_name
-        if not isfile(base) and (base := _shipped(base_name, f"{where}: ")) is None:
-            raise RecipeError(f"{where}: no file {base_name} beside {path.name}.{_nearby([path.parent / base_name])}")
+        beside = path.parent / base_name
+        base = beside if isfile(beside) else shipped_recipes().get(base_name)
+        if base is None:
+            raise RecipeError(f"{where}: no file {base_name} beside {path.name}.{_nearby([beside])}")
         inherited = _load_tree(base, data_available, trust, (*extending, file))
         for own in OF_ONE_SYSTEM:
             inherited.pop(own, None)
@@ -182,8 +171,7 @@ def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
     while rest:
         token = rest.pop(0)
         if not token.startswith("--") or token == "--":
-            hint = f" Write --{token}." if "=" in token and not token.startswith("-") else ""
-            raise RecipeError(f"{token!r} belongs to no option.{hint} Options are written --key VALUE or --key=VALUE.")
+            raise RecipeError(f"{token!r} belongs to no option. Options are written --key VALUE or --key=VALUE.")
         key, equals, text = token[2:].partition("=")
         if not equals:
             if rest and not rest[0].startswith("--"):

@@ -46,15 +46,14 @@ class _Resolver:
         self.open: list[Tagged] = []  # references that are being looked up
         self.values = 0
 
-    def value(self, value: Any, path: tuple[str, ...], *, in_code: bool = False) -> Any:
+    def value(self, value: Any, path: tuple[str, ...]) -> Any:
         self.values += 1
         if self.values > MOST_VALUES:
             raise RecipeError(f"{'.'.join(path)}: references give this recipe more than {MOST_VALUES} values.")
         if isinstance(value, Keys):
-            items = {key: self.value(v, (*path, key), in_code=in_code) for key, v in value.items()}
-            return Keys(items, value.marks)
+            return Keys({key: self.value(v, (*path, key)) for key, v in value.items()}, value.marks)
         if isinstance(value, list):
-            return [self.value(v, (*path, str(i)), in_code=in_code) for i, v in enumerate(value)]
+            return [self.value(v, (*path, str(i))) for i, v in enumerate(value)]
         if not isinstance(value, Tagged) or (value.tag == "!PLACEHOLDER" and self.keep_placeholders):
             return value
         if value.tag == "!ref":
@@ -62,8 +61,7 @@ class _Resolver:
         if value.tag == "!PLACEHOLDER":
             key = ".".join(path)
             raise RecipeError(f"{key} {value.mark}: this placeholder must be filled, for example with --{key} VALUE.")
-        code = Tagged(value.tag, self.value(value.value, path, in_code=True), value.mark)
-        return code if in_code else run_code(code)  # code in the argument of other code is run with it
+        return run_code(value.tag, self.value(value.value, path), value.mark)
 
     def _reference(self, reference: Tagged) -> Any:
         if reference in self.open:
@@ -120,7 +118,7 @@ def arithmetic(text: str) -> int | float | None:
     return None if isinstance(value, str) else value
 
 
-def run_code(code: Tagged) -> Any:
+def run_code(tag: str, argument: Any, mark: Mark) -> Any:
     """Run a trusted tag with HyperPyYAML.
 
     Raises: RecipeError if it fails, or its result cannot stand in a resolved recipe, which reads the same everywhere.
@@ -128,25 +126,15 @@ def run_code(code: Tagged) -> Any:
     from hyperpyyaml import load_hyperpyyaml
     from ruamel.yaml.resolver import implicit_resolvers
 
-    name, known = code.tag.replace(CORE, "!!"), len(implicit_resolvers)
+    name, known = tag.replace(CORE, "!!"), len(implicit_resolvers)
     try:
-        value = load_hyperpyyaml(f"value: {_as_yaml(code)}")["value"]
+        value = load_hyperpyyaml(f"value: !<{tag}> {'' if argument is None else json.dumps(argument)}")["value"]
     except Exception as error:
-        raise RecipeError(f"{code.mark.exact}: {name} failed: {one_line(error)}") from error
+        raise RecipeError(f"{mark.exact}: {name} failed: {one_line(error)}") from error
     finally:
         del implicit_resolvers[known:]  # HyperPyYAML's resolver of tuples, which would stay for all later files
     try:
         return json.loads(json.dumps(value, default=os.fspath, allow_nan=False))
     except (TypeError, ValueError):
         what = f"{name} gives a {type(value).__name__}"
-        raise RecipeError(f"{code.mark.exact}: {what}; a recipe holds text, numbers, lists and mappings.") from None
-
-
-def _as_yaml(value: Any) -> str:
-    if isinstance(value, Tagged):
-        return f"!<{value.tag}> {'' if value.value is None else _as_yaml(value.value)}"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_as_yaml(v)}" for key, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_as_yaml, value)) + "]"
-    return json.dumps(value)
+        raise RecipeError(f"{mark.exact}: {what}; a recipe holds text, numbers, lists and mappings.") from None
