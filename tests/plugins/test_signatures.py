@@ -111,15 +111,6 @@ def test_annotations_written_as_text_are_understood():
         check_arguments(Plain, {"size": "1"}, what="x", where=Location())
 
 
-def test_one_annotation_that_cannot_be_resolved_leaves_the_others_checked():
-    class Half:
-        def __init__(self, *, levels: "OnlyForTypeCheckers", dim: "int" = 8):  # noqa: F821
-            pass
-
-    with pytest.raises(RecipeError, match="'foo' is text; a whole number is needed"):
-        check_arguments(Half, {"dim": "foo"}, context=("levels",), what="x", where=Location())
-
-
 def test_an_argument_says_what_is_wrong_with_its_annotation_or_its_default():
     class Odd:
         def __init__(

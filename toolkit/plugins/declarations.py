@@ -1,21 +1,43 @@
-"""The declarations of installed distributions in entry-point group "toolkit", each read separately."""
+"""The declarations of installed distributions in entry-point group "toolkit", each read separately.
+
+Those of others are read in subprocesses with a time limit: a module that hangs, exits or crashes at import would take
+its process with it. An answer is kept until the distribution's version, its source, or what is installed beside it
+changes.
+"""
 
 import contextlib
+import hashlib
+import json
+import os
 import re
+import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from os.path import isfile
 from pathlib import Path
+from typing import Any
 
 import pluggy
 from packaging.utils import canonicalize_name
 
 from toolkit import hookspecs
-from toolkit.errors import BrokenPlugin, one_line
-from toolkit.files import DISTRIBUTION
+from toolkit.errors import PluginError, one_line
+from toolkit.files import DISTRIBUTION, cache_folder, read_json, write_whole
 from toolkit.hookspecs import GROUP, PluginSpec
+
+LIMIT = "TOOLKIT_PROBE_SECONDS"
+FORMAT = 4  # of the cached answers; raised when the fields of PluginSpec change
+CHILD = """
+import json, os, sys
+sys.path[:] = json.loads(sys.argv[2])
+from toolkit.plugins.declarations import read_declaration
+print(json.dumps(read_declaration(sys.argv[1])), flush=True)
+os._exit(0)  # without waiting for the plugin's threads
+"""
 
 
 @dataclass(frozen=True)
@@ -47,13 +69,63 @@ def source_files(module: str) -> list[Path]:
         return []
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     found = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(spec.origin or "")]
-    return [file for file in found if isfile(file)]
+    return [file for file in found if os.path.isfile(file)]
 
 
-def read_declaration(module: str) -> list[PluginSpec]:
-    """Import a declaration and call its hook; what it prints goes to standard error.
+def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[list[PluginSpec] | str]:
+    """The plugins of each declaration, or why it is broken: our own are read here, others in subprocesses.
 
-    Raises: BrokenPlugin if the import or the hook fails, or the hook is missing, misspelt or returns no list.
+    `refresh` reads others again instead of using cached answers.
+    """
+    # What is installed counts: another distribution can repair or break a plugin's import.
+    metadata = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
+    environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *metadata]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        asked = {d: pool.submit(_probe, d, environment, refresh) for d in declarations if not d.own}
+        answers = [asked[d].result() if d in asked else read_declaration(d.module) for d in declarations]
+    return [answer.get("error") or [PluginSpec(**spec) for spec in answer["specs"]] for answer in answers]
+
+
+def _probe(declaration: Declaration, environment: Sequence[str], refresh: bool) -> dict[str, Any]:
+    """The answer of a subprocess, from a file that is named by everything it depends on."""
+    files = [(file, file.stat()) for file in source_files(declaration.module)]
+    states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
+    key = json.dumps([FORMAT, _time_limit(), asdict(declaration), environment, states])
+    kept = cache_folder() / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+    with contextlib.suppress(OSError, PluginError):
+        if not refresh:
+            return read_json(kept, PluginError, "delete it")
+    answer = ask_subprocess(declaration.module)
+    with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
+        write_whole(kept, json.dumps(answer), PluginError, "make it writable")
+    return answer
+
+
+def _time_limit() -> float:
+    with contextlib.suppress(KeyError, ValueError):
+        return float(os.environ[LIMIT])
+    return 20.0
+
+
+def ask_subprocess(module: str) -> dict[str, Any]:
+    """The answer of `read_declaration` in a subprocess, within the time limit."""
+    limit, command = _time_limit(), [sys.executable, "-c", CHILD, module, json.dumps(sys.path)]
+    with tempfile.TemporaryFile() as output:  # a child of the plugin could hold a pipe open beyond the limit
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.DEVNULL}
+        try:
+            done = subprocess.run(command, **streams, timeout=limit, start_new_session=True, check=False)
+            output.seek(0)
+            return json.loads(output.read().splitlines()[-1])
+        except subprocess.TimeoutExpired:
+            return {"error": f"importing {module} took longer than {limit:g} s ({LIMIT} sets the limit)"}
+        except (IndexError, ValueError):
+            return {"error": f"importing {module} ended the process (exit code {done.returncode})"}
+
+
+def read_declaration(module: str) -> dict[str, Any]:
+    """Import a declaration and call its hook: {"specs": [...]}, or {"error": "..."}, why it is broken.
+
+    What it prints goes to standard error.
     """
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -65,9 +137,9 @@ def read_declaration(module: str) -> list[PluginSpec]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may even exit
-        raise BrokenPlugin(f"reading {module} failed: {one_line(error)}") from error
+        return {"error": f"reading {module} failed: {one_line(error)}"}
     specs = found[0] if found else None
-    if not isinstance(specs, list) or not all(isinstance(spec, PluginSpec) for spec in specs):
+    if not isinstance(specs, (list, tuple)) or not all(isinstance(spec, PluginSpec) for spec in specs):
         needed = "a toolkit_register, marked with @toolkit.hookimpl, that returns a list of PluginSpec"
-        raise BrokenPlugin(f"{module} declares nothing: {needed}, is needed")
-    return specs
+        return {"error": f"{module} declares nothing: {needed}, is needed"}
+    return {"specs": [asdict(spec) for spec in specs]}

@@ -13,10 +13,9 @@ from packaging.utils import canonicalize_name
 
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import Declaration, installed
+from toolkit.plugins.declarations import Declaration, installed, read_declarations
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.plugin import Plugin
-from toolkit.plugins.probing import read_declarations
 from toolkit.recipe.locations import NOWHERE, Location
 from toolkit.recipe.schema import PartSpec
 
@@ -37,12 +36,12 @@ class PluginInfo:
 class Registry:
     """The declared plugins; `answers` are all declarations, each with its plugins or the reason why it is broken."""
 
-    def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | BrokenPlugin]]):
+    def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | str]]):
         self._plugins: list[Plugin] = []  # those with a `problem` too
         self._broken: list[tuple[Declaration, str]] = []
         for declaration, answer in answers:
-            if isinstance(answer, BrokenPlugin):
-                self._broken.append((declaration, str(answer)))
+            if isinstance(answer, str):
+                self._broken.append((declaration, answer))
             else:
                 self._plugins += dict.fromkeys(Plugin(spec, declaration) for spec in answer)
 

@@ -151,16 +151,9 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
     constructed_by = next(base for base in cls.__mro__ if "__init__" in vars(base))
     if constructed_by.__module__.startswith("torch.nn."):
         return []  # a Module without a constructor of its own; torch's declares (*args, **kwargs) and accepts nothing
-    names = getattr(inspect.unwrap(vars(constructed_by)["__init__"]), "__globals__", {})
-    parameters = inspect.signature(cls).parameters.values()
-    return [parameter.replace(annotation=_resolved(parameter.annotation, names)) for parameter in parameters]
-
-
-def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
-    """What an annotation means where it stands; its text if only type checkers can resolve it."""
-    if not isinstance(annotation, str):
-        return Any if annotation is REQUIRED else annotation
     try:
-        return eval(annotation, names)  # as inspect.signature(eval_str=True) does, each by itself
-    except Exception:
-        return annotation
+        signature = inspect.signature(cls, eval_str=True)
+    except Exception:  # an annotation that only type checkers can resolve: all that are text stay text
+        signature = inspect.signature(cls)
+    found = signature.parameters.values()
+    return [each.replace(annotation=Any) if each.annotation is REQUIRED else each for each in found]
