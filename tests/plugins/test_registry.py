@@ -75,7 +75,7 @@ def info_of(registry, distribution):
 @pytest.mark.parametrize(
     ("distribution", "error"),
     [
-        ("import-error-dist", "reading import_error_dist_declaration failed: ModuleNotFoundError: No module named"),
+        ("import-error-dist", "importing import_error_dist_declaration failed: ModuleNotFoundError: No module named"),
         ("exit-dist", "SystemExit: 3"),
         ("hard-exit-dist", "ended the process (exit code 7)"),
         ("type-dist", NEEDED),
@@ -214,9 +214,9 @@ def test_a_name_of_another_kind_is_pointed_out():
 def test_a_declaration_of_a_misspelt_kind_is_named_where_its_plugin_is_looked_for():
     specs = [PluginSpec("extracter", "pitch", "a:B", "x"), PluginSpec("extractor", "pitches", "a:B", "x")]
     registry = Registry([(Declaration("some-dist", "2.0", "plugins", "some_dist"), specs)])
-    for look in (registry.kind_of, lambda name: registry.find("extractor", name)):
+    for kind in ("extractor", None):
         with pytest.raises(BrokenPlugin, match=r"^extracter 'pitch' from some-dist"):
-            look("pitch")
+            registry.find(kind, "pitch")
 
 
 def test_an_unknown_kind_gets_the_nearest():
@@ -339,13 +339,13 @@ def test_check_args_builds_nothing(registry):
     assert registry.find("extractor", "pitch").check_args({"low": 500, "high": 1}) == {"low": 500.0, "high": 1.0}
 
 
-def test_kind_of_refuses_a_name_of_several_kinds():
+def test_a_name_of_several_kinds_is_refused_until_the_kind_is_named():
     specs = [PluginSpec(kind, "linear", "a:B", "x") for kind in ("head", "fusion")]
     registry = Registry([(Declaration("d", "1", "p", "m"), specs)])
-    with pytest.raises(AmbiguousPlugin, match="fusion and head"):
-        registry.kind_of("linear")
-    with pytest.raises(UnknownPlugin, match="Did you mean 'linear'"):
-        registry.kind_of("linea")
+    with pytest.raises(AmbiguousPlugin, match="Write head d:linear or fusion d:linear"):
+        registry.find(None, "linear")
+    with pytest.raises(UnknownPlugin, match=r"No plugin is called 'linea'\. Did you mean 'linear'"):
+        registry.find(None, "linea")
 
 
 def test_discovery_happens_once_per_process():

@@ -137,7 +137,7 @@ def read_declaration(module: str) -> dict[str, Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may even exit
-        return {"error": f"reading {module} failed: {one_line(error)}"}
+        return {"error": f"importing {module} failed: {one_line(error)}"}
     specs = found[0] if found else None
     if not isinstance(specs, (list, tuple)) or not all(isinstance(spec, PluginSpec) for spec in specs):
         needed = "a toolkit_register, marked with @toolkit.hookimpl, that returns a list of PluginSpec"

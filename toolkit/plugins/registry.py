@@ -19,6 +19,8 @@ from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import NOWHERE, Location
 from toolkit.recipe.schema import PartSpec
 
+LIST = "`toolkit list-plugins` lists all."
+
 
 @dataclass(frozen=True)
 class PluginInfo:
@@ -66,58 +68,35 @@ class Registry:
         infos.sort(key=lambda info: (order.get(info.kind, len(order)), info.name, info.distribution))
         return [info for info in infos if kind in (None, info.kind)]
 
-    def kind_of(self, name: str) -> str:
-        """The only kind in which a name, or distribution:name, is declared.
-
-        Raises: UnknownPlugin, with the nearest name, if there is none; AmbiguousPlugin if there are several;
-            BrokenPlugin if all that have the name are broken.
-        """
-        kinds = sorted({plugin.spec.kind for plugin in self._usable(name)})
-        if len(kinds) > 1:
-            raise AmbiguousPlugin(f"{name!r} is the name of {join(kinds)}; say which, for example {kinds[0]} {name}.")
-        if not kinds:
-            self._refuse_broken(name)
-            raise UnknownPlugin(f"No plugin is called {name!r}.{self._hint(name, self._plugins)}")
-        return kinds[0]
-
-    def find(self, kind: str, name: str, where: Location = NOWHERE) -> Plugin:
+    def find(self, kind: str | None, name: str, where: Location = NOWHERE) -> Plugin:
         """The plugin of a kind that a recipe's name means.
 
-        Args: kind: one of the kinds; name: as recipes write it, perhaps with "distribution:" before it; where: the
-            plugin's location in the recipe, for messages.
+        Args: kind: one of the kinds, None for any; name: as recipes write it, perhaps with "distribution:" before it;
+            where: the plugin's location in the recipe, for messages.
         Raises: PluginError if the kind is unknown; UnknownPlugin, with the nearest name, if no plugin matches;
             AmbiguousPlugin, with what to write, if several do; BrokenPlugin if it cannot be used here.
         """
-        kind_called(kind)
-        found, at = [plugin for plugin in self._usable(name) if plugin.spec.kind == kind], where.before("plugin")
+        kinds = KINDS if kind is None else (kind_called(kind).name,)
+        usable, at = self._usable(name), where.before("plugin")
+        found = [plugin for plugin in usable if plugin.spec.kind in kinds]
         if len(found) == 1:
             return replace(found[0], where=where)
         if found:
-            choices = join((repr(plugin.full_name) for plugin in found), conjunction="or")
-            raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {choices}.")
-        self._refuse_broken(name, kind, at)
-        if other := [plugin.spec.kind for plugin in self._usable(name)]:
-            raise UnknownPlugin(f"{at}No {kind} is called {name!r}. Its kind is {join(other, 'or')}.")
-        same_kind = [plugin for plugin in self._plugins if plugin.spec.kind == kind]
-        raise UnknownPlugin(f"{at}No {kind} is called {name!r}.{self._hint(name, same_kind)}")
+            names = (f"{p.spec.kind} {p.full_name}" if kind is None else repr(p.full_name) for p in found)
+            raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {join(names, 'or')}.")
+        for plugin in self._plugins:
+            if _is_called(plugin, name) and (plugin.spec.kind in kinds or plugin.spec.kind not in KINDS):
+                raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
+        same_kind = [plugin for plugin in self._plugins if plugin.spec.kind in kinds]
+        near = did_you_mean(name, [known for p in same_kind for known in (p.spec.name, p.full_name)])
+        hint = f" Its kind is {join((p.spec.kind for p in usable), 'or')}." if usable else near
+        broken = dict.fromkeys(declaration.distribution for declaration, _ in self._broken)
+        note = f" These are broken and may declare it: {join(broken)}." if broken else ""
+        raise UnknownPlugin(f"{at}No {kind or 'plugin'} is called {name!r}.{hint}{note} {LIST}")
 
     def _usable(self, name: str) -> list[Plugin]:
         called = [plugin for plugin in self._plugins if _is_called(plugin, name) and not plugin.problem]
         return sorted(called, key=lambda plugin: plugin.full_name)
-
-    def _refuse_broken(self, name: str, kind: str | None = None, at: str = "") -> None:
-        """Raise BrokenPlugin if one that cannot be used has this name, and this kind (None: any) or an unknown one."""
-        for plugin in self._plugins:
-            of_kind = kind is None or plugin.spec.kind == kind or plugin.spec.kind not in KINDS
-            if of_kind and _is_called(plugin, name) and plugin.problem:
-                raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
-
-    def _hint(self, name: str, plugins: Iterable[Plugin]) -> str:
-        """The nearest name, and broken declarations, any of which may declare the plugin that is looked for."""
-        known = [known for plugin in plugins for known in (plugin.spec.name, plugin.full_name)]
-        broken = dict.fromkeys(declaration.distribution for declaration, _ in self._broken)
-        note = f" These are broken and may declare it: {join(broken)}." if broken else ""
-        return f"{did_you_mean(name, known)}{note} `toolkit list-plugins` lists all."
 
 
 def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool = False) -> Registry:
