@@ -62,10 +62,7 @@ def installed() -> list[Declaration]:
 
 def source_files(module: str) -> list[Path]:
     """The Python files of the top-level package of "package.module:object", found without importing it."""
-    spec = None
-    with contextlib.suppress(ImportError, ValueError):
-        spec = find_spec(re.split("[.:]", module)[0])
-    if spec is None:
+    if (spec := find_spec(re.split("[.:]", module)[0])) is None:
         return []
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     found = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(spec.origin or "")]
@@ -79,18 +76,19 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
     """
     # What is installed counts: another distribution can repair or break a plugin's import.
     metadata = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
-    environment = [sys.version, *sys.path, os.environ.get("PYTHONPATH", ""), *metadata]
+    variables = [os.environ.get(name) for name in (LIMIT, "PYTHONPATH")]
+    environment = [FORMAT, sys.version, *sys.path, *variables, *metadata]
     with ThreadPoolExecutor(max_workers=8) as pool:
         asked = {d: pool.submit(_probe, d, environment, refresh) for d in declarations if not d.own}
         answers = [asked[d].result() if d in asked else read_declaration(d.module) for d in declarations]
     return [answer.get("error") or [PluginSpec(**spec) for spec in answer["specs"]] for answer in answers]
 
 
-def _probe(declaration: Declaration, environment: Sequence[str], refresh: bool) -> dict[str, Any]:
+def _probe(declaration: Declaration, environment: Sequence[Any], refresh: bool) -> dict[str, Any]:
     """The answer of a subprocess, from a file that is named by everything it depends on."""
     files = [(file, file.stat()) for file in source_files(declaration.module)]
     states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
-    key = json.dumps([FORMAT, _time_limit(), asdict(declaration), environment, states])
+    key = json.dumps([environment, asdict(declaration), states])
     kept = cache_folder() / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
     with contextlib.suppress(OSError, PluginError):
         if not refresh:
@@ -101,15 +99,10 @@ def _probe(declaration: Declaration, environment: Sequence[str], refresh: bool) 
     return answer
 
 
-def _time_limit() -> float:
-    with contextlib.suppress(KeyError, ValueError):
-        return float(os.environ[LIMIT])
-    return 20.0
-
-
 def ask_subprocess(module: str) -> dict[str, Any]:
     """The answer of `read_declaration` in a subprocess, within the time limit."""
-    limit, command = _time_limit(), [sys.executable, "-c", CHILD, module, json.dumps(sys.path)]
+    limit = float(os.environ.get(LIMIT, "20"))
+    command = [sys.executable, "-c", CHILD, module, json.dumps(sys.path)]
     with tempfile.TemporaryFile() as output:  # a child of the plugin could hold a pipe open beyond the limit
         streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.DEVNULL}
         try:

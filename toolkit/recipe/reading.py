@@ -120,15 +120,12 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
     identity = _identity_key(annotation)
     default = getattr(annotation, identity or "", None)  # a field's default is an attribute of its class
     old, new = base.get(identity, default), child.get(identity)
-    if None in (identity, old, new) or _names_the_same(old, new):
+    if None in (identity, old, new):
+        return ()
+    (one, _, name), (other, _, called) = (str(value).rpartition(":") for value in (old, new))
+    if name == called and (one == other or "" in (one, other)):  # `distribution:` says which one was meant
         return ()
     return ("level", "weight") if identity == "source" else ("args",)
-
-
-def _names_the_same(old: Any, new: Any) -> bool:
-    """Whether two names can be one plugin's; `distribution:` before one of them says which plugin the other meant."""
-    (one, _, name), (other, _, called) = (str(value).rpartition(":") for value in (old, new))
-    return name == called and (one == other or "" in (one, other))
 
 
 def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any:

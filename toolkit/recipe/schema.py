@@ -192,13 +192,13 @@ class PublishedSpec:
     source: str | None = None
 
     def __post_init__(self):
-        given = {name: value for name in ("wa", "ua") if (value := getattr(self, name)) is not None}
-        for name, value in given.items():
+        for name in ("wa", "ua"):
+            if (value := getattr(self, name)) is None:
+                continue
             if not 1 < value <= 100:
                 raise BadField(name, f"is a percentage, above 1 and at most 100, not {value}.")
-        for name in ("corpus", "source"):
-            if given and not getattr(self, name):
-                raise BadField(name, "is needed beside published figures.")
+            if not (self.corpus and self.source):
+                raise BadField(name, "needs a corpus and a source beside it.")
 
 
 class Composition(Protocol):
