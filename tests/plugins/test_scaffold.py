@@ -187,11 +187,10 @@ def test_names_are_made_valid(name, module, class_name):
     [
         (["extracto", "x"], "No kind of plugin is called 'extracto'. Did you mean 'extractor'?"),
         (["head", "MyHead"], "A plugin cannot be called 'MyHead': write words of lower case letters"),
-        (["head", "MyHead"], "Write 'my-head'."),
-        (["head", "my head!"], "Write 'my-head'."),
+        (["head", "my head!"], "such as my-plugin"),
         (["head", "3d"], "with a letter first"),
-        (["head", "a--b"], "Write 'a-b'."),
-        (["head", "lambda"], "that mean nothing to Python."),
+        (["head", "a--b"], "joined by '-'"),
+        (["head", "lambda"], "and no word of Python."),
         (["extractor", "mfcc"], "A plugin, distribution or module 'mfcc' is installed already"),
         (["head", "scikit-learn"], "'scikit-learn' is installed already. Choose another name."),
         (["head", "json"], "module 'json' is installed already"),
@@ -207,9 +206,10 @@ def test_a_name_that_cannot_be_used_is_one_line(words, message, tmp_path, monkey
 
 def test_a_folder_that_exists_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "work.py").write_text("")
     result = new_plugin("head", "my-head", "--output", tmp_path / "mine")
-    assert result.exit_code == 2 and f"{tmp_path / 'mine'} exists already" in result.stderr
-    assert list((tmp_path / "mine").iterdir()) == []
+    assert result.exit_code == 2 and "name another folder with --output DIR" in result.stderr
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["work.py"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

@@ -19,8 +19,6 @@ from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import NOWHERE, Location
 from toolkit.recipe.schema import PartSpec
 
-LIST = "`toolkit list-plugins` lists all."
-
 
 @dataclass(frozen=True)
 class PluginInfo:
@@ -92,7 +90,8 @@ class Registry:
         hint = f" Its kind is {join((p.spec.kind for p in usable), 'or')}." if usable else near
         broken = dict.fromkeys(declaration.distribution for declaration, _ in self._broken)
         note = f" These are broken and may declare it: {join(broken)}." if broken else ""
-        raise UnknownPlugin(f"{at}No {kind or 'plugin'} is called {name!r}.{hint}{note} {LIST}")
+        problem = f"{at}No {kind or 'plugin'} is called {name!r}.{hint}{note}"
+        raise UnknownPlugin(f"{problem} `toolkit list-plugins` lists all.")
 
     def _usable(self, name: str) -> list[Plugin]:
         called = [plugin for plugin in self._plugins if _is_called(plugin, name) and not plugin.problem]

@@ -1,9 +1,8 @@
 """Checks and converts a recipe's values by type annotations; checks ranges of fields; puts annotations into words."""
 
-import collections.abc
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -22,8 +21,7 @@ WORDS = {
 }
 UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 UNIONS = (Union, types.UnionType)
-SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
-MAPPINGS = (dict, collections.abc.Mapping)
+CONCRETE = {Sequence: list, Iterable: list, Collection: list, Mapping: dict}
 MANY = {int: "whole numbers", float: "numbers", str: "texts", bool: "true and false"}
 
 
@@ -70,16 +68,16 @@ def check_value(value: Any, annotation: Any) -> Any:
         return _check_union(value, annotation)
     if kind is Literal and any(value == choice and type(value) is type(choice) for choice in inner):
         return value
-    if kind in SEQUENCES and isinstance(value, (list, tuple)):
+    if kind in (list, tuple) and isinstance(value, (list, tuple)):
         return _check_items(value, kind, inner)
-    if kind in MAPPINGS and isinstance(value, collections.abc.Mapping):
+    if kind is dict and isinstance(value, Mapping):
         key_type, value_type = inner or (Any, Any)
         return {check_value(key, key_type): _check_inner(item, value_type, f"{key}: ") for key, item in value.items()}
     if kind is float and type(value) is int:
         return float(value)
     if kind is Path and isinstance(value, (str, Path)):
         return Path(value)
-    if type(value) is kind or kind not in (*WORDS, Literal, *SEQUENCES, *MAPPINGS):
+    if type(value) is kind or kind not in (*WORDS, Literal, tuple):
         return value
     raise _mismatch(value, annotation)
 
@@ -97,11 +95,9 @@ def words(annotation: Any) -> str:
         return " or ".join(map(words, inner))
     if kind is Literal:
         return "one of " + ", ".join(map(repr, inner)) if len(inner) > 1 else repr(inner[0])
-    if kind in SEQUENCES:
+    if kind in (list, tuple):
         return f"a list of {MANY[inner[0]]}" if inner and inner[0] in MANY else "a list"
-    if kind in MAPPINGS or is_dataclass(kind):
-        return "a mapping"
-    return WORDS.get(kind, type_text(annotation))
+    return WORDS.get(dict if is_dataclass(kind) else kind, type_text(annotation))
 
 
 def type_text(annotation: Any) -> str:
@@ -118,9 +114,9 @@ def type_text(annotation: Any) -> str:
 
 
 def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """An annotation's origin and arguments: list and (int,) for list[int], int and () for int."""
-    annotation = type(None) if annotation is None else annotation
-    return get_origin(annotation) or annotation, get_args(annotation)
+    """An annotation's origin and arguments: list and (int,) for list[int] and Sequence[int], int and () for int."""
+    kind = get_origin(annotation) or (type(None) if annotation is None else annotation)
+    return CONCRETE.get(kind, kind), get_args(annotation)
 
 
 def _check_union(value: Any, annotation: Any) -> Any:
@@ -131,7 +127,7 @@ def _check_union(value: Any, annotation: Any) -> Any:
             return check_value(value, member)
         except Mismatch:
             kind = _parts(member)[0]
-            if (isinstance(value, list) and kind in SEQUENCES) or (isinstance(value, dict) and kind in MAPPINGS):
+            if (isinstance(value, list) and kind in (list, tuple)) or (isinstance(value, dict) and kind is dict):
                 raise  # about a value inside
     raise _mismatch(value, annotation)
 

@@ -139,8 +139,7 @@ def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any
             return _read_dataclass(annotation, check_value(value, dict), location)
         if get_origin(annotation) is Mapping:
             kind = get_args(annotation)[1]
-            items = [(k, v) for k, v in check_value(value, dict).items() if v is not None or not is_dataclass(kind)]
-            return {key: read_plain(kind, inner, location.child(key)) for key, inner in items}
+            return {k: read_plain(kind, inner, location.child(k)) for k, inner in check_value(value, dict).items()}
         return check_value(plain_values(value), annotation)
     except Mismatch as error:
         raise RecipeError(f"{location}: {error}") from None

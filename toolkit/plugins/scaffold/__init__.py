@@ -4,7 +4,6 @@ Each template in template/package and in the kind's own folder becomes a file of
 NAME stand for the plugin's module and name.
 """
 
-import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -31,12 +30,8 @@ class Package:
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", self.name) or iskeyword(self.module):
-            near = "-".join(re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", self.name).lower()))
-            hint = f" Write {near!r}." if re.match("[a-z]", near) and near != self.name else ""
-            raise PluginError(
-                f"A plugin cannot be called {self.name!r}: write words of lower case letters and digits joined by "
-                f"'-', with a letter first, that mean nothing to Python.{hint}"
-            )
+            needed = "words of lower case letters and digits joined by '-', such as my-plugin, with a letter first"
+            raise PluginError(f"A plugin cannot be called {self.name!r}: write {needed}, and no word of Python.")
 
     @property
     def module(self) -> str:
@@ -87,8 +82,6 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
     if declared or list(distributions(name=name)) or (spec is not None and spec.origin is not None):
         raise PluginError(f"A plugin, distribution or module {name!r} is installed already. Choose another name.")
     folder = Path(name if folder is None else folder)
-    if os.path.exists(folder):
-        raise PluginError(f"{folder} exists already; name another folder with --output DIR.")
     content = package.render()
     with replacing(folder, PluginError, "name another folder with --output DIR") as partial:
         for path, text in content.items():
