@@ -173,8 +173,11 @@ def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
         if not token.startswith("--") or token == "--":
             raise RecipeError(f"{token!r} belongs to no option. Options are written --key VALUE or --key=VALUE.")
         key, equals, text = token[2:].partition("=")
-        if not equals and rest and not rest[0].startswith("--"):
-            text = rest.pop(0)
+        if not equals:
+            if rest and not rest[0].startswith("--"):
+                text = rest.pop(0)
+            elif bool in members(annotation_at(tuple(key.split(".")))):
+                text = "true"
         pairs.append((key, text))
     return pairs
 
