@@ -184,6 +184,7 @@ def test_a_value_that_fits_becomes_what_is_wanted(value, annotation, expected):
         (["a"], Literal["balanced"] | list[float], "value 1 of the list: 'a' is text; a number is needed."),
         ({"a": "b"}, dict[str, int], "a: 'b' is text; a whole number is needed."),
         ([], dict, "[] is a list; a mapping is needed."),
+        (2**63, float, "9223372036854775808 is too large a number."),
     ],
 )
 def test_a_value_that_does_not_fit_is_shown_with_what_is_needed(value, annotation, message):

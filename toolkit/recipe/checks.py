@@ -19,6 +19,7 @@ WORDS = {
     dict: "a mapping",
     Path: "a path",
 }
+LARGEST = 2**63 - 1
 UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 UNIONS = (Union, types.UnionType)
 CONCRETE = {Sequence: list, Iterable: list, Collection: list, Mapping: dict}
@@ -64,6 +65,8 @@ def check_value(value: Any, annotation: Any) -> Any:
     kind, inner = _parts(annotation)
     if isinstance(value, str) and UNWRITABLE.search(value):
         raise Mismatch(f"{_short(value)} holds a NUL or a lone surrogate, which no file can hold.")
+    if type(value) is int and abs(value) > LARGEST:
+        raise Mismatch(f"{_short(value)} is too large a number.")
     if kind in UNIONS:
         return _check_union(value, annotation)
     if kind is Literal and any(value == choice and type(value) is type(choice) for choice in inner):

@@ -233,8 +233,8 @@ class Recipe:
 
     def __post_init__(self):
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
-        if not re.fullmatch(r"[^\W_][\w.+-]*", self.name):
-            raise BadField("name", f"{self.name!r} names folders: letters, digits and '_-+.' only.")
+        if not re.fullmatch(r"[^\W_][\w.+-]{0,99}", self.name):
+            raise BadField("name", f"{self.name!r} names folders: at most 100 letters, digits and '_-+.'.")
         if isinstance(self.numbers_as_classes, str):
             object.__setattr__(self, "numbers_as_classes", (self.numbers_as_classes,))
         at_least(self, 0, "seed")

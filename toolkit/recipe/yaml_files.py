@@ -71,7 +71,7 @@ def _compose(text: str, source: str) -> Node | None:
         mark = Mark(source, place.line + 1, place.column + 1) if source and place else Mark(source)
         hint = " (indent with spaces)" if "\\t" in str(error.problem) else ""
         raise RecipeError(f"{mark.exact}: {error.problem or error.context}{hint}.") from None
-    except YAMLError as error:
+    except (YAMLError, RecursionError) as error:
         raise RecipeError(f"{Mark(source).exact}: this is not YAML: {str(error).splitlines()[0]}.") from None
 
 
