@@ -178,7 +178,7 @@ def test_a_value_that_fits_becomes_what_is_wanted(value, annotation, expected):
         ("sm", Literal["mean", "sum"], "'sm' is not one of 'mean', 'sum'. Did you mean 'sum'?"),
         (True, Literal[1], "true is not 1."),
         ([1, "2"], list[int], "value 2 of the list: '2' is text; a whole number is needed."),
-        ("abc", list[str], "'abc' is text; a list of texts is needed."),
+        ("abc", list[str], "'abc' is text; a list is needed."),
         ([1, 2, 3], tuple[int, int], "[1, 2, 3] holds 3 values; 2 are needed."),
         ({"path": "file", "start": None}, dict[str, str] | None, "start: null is given; text is needed."),
         (["a"], Literal["balanced"] | list[float], "value 1 of the list: 'a' is text; a number is needed."),

@@ -60,7 +60,7 @@ def test_every_value_knows_its_file(child):
         ("training: {schedule: linar}", "Did you mean 'linear'"),
         ("training: {schedule: {name: linear, arg: {}}}", r"^training\.schedule\.arg .*Did you mean 'args'"),
         ("training: {groups: {mfcc: {name: sdg}}}", r"^training\.groups\.mfcc\.name .*Did you mean 'sgd'"),
-        ("labels: ang", "a list of texts"),
+        ("labels: ang", "a list or null is needed"),
         ("labels: [1, 2]", "value 1 of the list: 1 is a whole number; text is needed"),
         ("labels: [ang]", "at least two"),
         ("labels: [ang, ang]", "all different"),

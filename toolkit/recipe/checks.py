@@ -16,6 +16,7 @@ WORDS = {
     str: "text",
     type(None): "null",
     list: "a list",
+    tuple: "a list",
     dict: "a mapping",
     Path: "a path",
 }
@@ -23,7 +24,6 @@ LARGEST = 2**63 - 1
 UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 UNIONS = (Union, types.UnionType)
 CONCRETE = {Sequence: list, Iterable: list, Collection: list, Mapping: dict}
-MANY = {int: "whole numbers", float: "numbers", str: "texts", bool: "true and false"}
 
 
 class Mismatch(ValueError):  # noqa: N818 - reads as the sentence it prints
@@ -80,7 +80,7 @@ def check_value(value: Any, annotation: Any) -> Any:
         return float(value)
     if kind is Path and isinstance(value, (str, Path)):
         return Path(value)
-    if type(value) is kind or kind not in (*WORDS, Literal, tuple):
+    if type(value) is kind or kind not in (*WORDS, Literal):
         return value
     raise _mismatch(value, annotation)
 
@@ -98,8 +98,6 @@ def words(annotation: Any) -> str:
         return " or ".join(map(words, inner))
     if kind is Literal:
         return "one of " + ", ".join(map(repr, inner)) if len(inner) > 1 else repr(inner[0])
-    if kind in (list, tuple):
-        return f"a list of {MANY[inner[0]]}" if inner and inner[0] in MANY else "a list"
     return WORDS.get(dict if is_dataclass(kind) else kind, type_text(annotation))
 
 
@@ -136,11 +134,10 @@ def _check_union(value: Any, annotation: Any) -> Any:
 
 
 def _check_items(value: list | tuple, kind: Any, inner: tuple[Any, ...]) -> list | tuple:
-    if kind is tuple and inner and inner[-1] is not Ellipsis:
-        if len(value) != len(inner):
-            raise Mismatch(f"{_short(value)} holds {len(value)} values; {len(inner)} are needed.")
-    else:
+    if kind is list or not inner or inner[-1] is Ellipsis:
         inner = (inner[0] if inner else Any,) * len(value)
+    if len(value) != len(inner):
+        raise Mismatch(f"{_short(value)} holds {len(value)} values; {len(inner)} are needed.")
     numbered = enumerate(zip(value, inner, strict=True), start=1)
     items = [_check_inner(item, one, f"value {number} of the list: ") for number, (item, one) in numbered]
     return tuple(items) if kind is tuple else items

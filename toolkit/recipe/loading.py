@@ -22,7 +22,7 @@ from toolkit.errors import RecipeError, nearest
 from toolkit.files import resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
-from toolkit.recipe.reading import FILE_KEYS, annotation_at, defaults, known_paths, merge, read_plain, spelled_out
+from toolkit.recipe.reading import annotation_at, defaults, known_paths, merge, read_plain, spelled_out
 from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_value, read_yaml
@@ -144,8 +144,6 @@ def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) 
     out = Keys()
     for key, text in _pairs(tokens):
         path = tuple(SHORT.get(key, key).split("."))
-        if path[0] in FILE_KEYS:
-            raise RecipeError(f"--{key}: {path[0]} can only be used in recipe files.")
         if annotation_at(path) is None or (path[:2] in PARTS and ".".join(path[:3]) not in known_paths(tree)):
             raise RecipeError(f"--{key}: a recipe has no such key.{_nearest_key(key, tree)}")
         value = spelled_out(_override_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE)

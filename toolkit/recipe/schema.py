@@ -109,13 +109,13 @@ class ModelSpec:
     losses: Mapping[str, LossSpec]
 
     def __post_init__(self):
-        for family in ("levels", "heads", "losses"):
-            if not getattr(self, family):
-                raise BadField(family, "is empty; at least one is needed.")
         for family in ("levels", "covariates", "heads", "losses"):
-            if len(getattr(self, family)) > MOST_PARTS:
-                raise BadField(family, f"has {len(getattr(self, family))} entries; {MOST_PARTS} are allowed.")
-            for name, part in getattr(self, family).items():
+            parts = getattr(self, family)
+            if not parts and family != "covariates":
+                raise BadField(family, "is empty; at least one is needed.")
+            if len(parts) > MOST_PARTS:
+                raise BadField(family, f"has {len(parts)} entries; {MOST_PARTS} are allowed.")
+            for name, part in parts.items():
                 _check_name(family, name)
                 if name in TAKEN.get(family, ()):
                     raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
