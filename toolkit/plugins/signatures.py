@@ -132,13 +132,9 @@ def parse_args_section(docstring: str) -> dict[str, str]:
     """Entries of a Google docstring's Args section: `name: meaning` or `name (type): meaning`, on one line or more."""
     text = f"{inspect.cleandoc(docstring)}\n"
     section = re.search(r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", text, re.MULTILINE)
-    entries: dict[str, str] = {}
-    for line in textwrap.dedent(section[1]).splitlines() if section else ():
-        if match := re.match(r"\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line):
-            name, entries[match[1]] = match[1], match[2]
-        elif entries and line.strip():
-            entries[name] = f"{entries[name]} {line.strip()}".strip()
-    return entries
+    entry = re.compile(r"^\*{0,2}(\w+)(?: \([^)]*\))?:(.*\n(?:[ \t].*\n)*)", re.MULTILINE)
+    found = entry.findall(textwrap.dedent(section[1])) if section else []
+    return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 def read_source(cls: type) -> str:

@@ -1,12 +1,7 @@
 """YAML files and overrides -> a checked, resolved recipe, which is complete, extends nothing and reads back the same.
 
-A recipe says only what differs: `extends: ser.yaml` merges it onto another file, or onto a recipe of the toolkit such
-as speech/whisper (`toolkit.recipe.reading` has the rules). `without_data` holds smaller settings, which replace the
-file's own if the corpus is missing.
-
-Overrides are `--model.fusion.args.dim 64` or `--training.epochs=3`, with full keys; a key that no recipe has is refused
-with the nearest one. Values are YAML under the same rules as in files; where text is expected (a folder, a fold), they
-are taken literally. If a key has several values, the last one counts.
+`toolkit.recipe.reading` has the rules of merging. Overrides are YAML under the same rules as files; where text is
+expected (a folder, a fold), they are taken literally. If a key has several values, the last one counts.
 """
 
 import io
