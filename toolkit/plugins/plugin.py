@@ -133,9 +133,9 @@ def misdeclared(plugin: Any, base: type) -> str:
 
 def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> None:
     """Raise FailedPlugin unless an attribute of a plugin, or what its method returned, keeps the contract's rule."""
-    if holds:
-        return
-    blame(part, f"`{member}` must give {rule}, and gave {found if isinstance(found, str) else described(found)}.")
+    if not holds:
+        shown = found if isinstance(found, str) else described(found)
+        blame(part, f"`{member}` must give {rule}, and gave {shown}.")
 
 
 def blame(part: Any, problem: str) -> NoReturn:

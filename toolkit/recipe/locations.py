@@ -18,17 +18,11 @@ class Mark:
 
     source: str
     line: int = 0
-    column: int = 0
 
     def __str__(self):
         if not self.source:
             return "on the command line"
         return f"in {self.source}" + (f", line {self.line}" if self.line else "")
-
-    @property
-    def exact(self) -> str:
-        """With the column, for errors in the YAML itself."""
-        return str(self).removeprefix("in ") + (f", column {self.column}" if self.line else "")
 
 
 COMMAND_LINE = Mark("")

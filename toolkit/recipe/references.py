@@ -65,7 +65,7 @@ class _Resolver:
 
     def _reference(self, reference: Tagged) -> Any:
         if reference in self.open:
-            raise RecipeError(f"{reference.mark.exact}: the reference {reference.value!r} leads back to itself.")
+            raise RecipeError(f"{reference.mark}: the reference {reference.value!r} leads back to itself.")
         self.open.append(reference)
         text = reference.value.strip()
         if whole := POINTER.fullmatch(text):
@@ -84,7 +84,7 @@ class _Resolver:
             value = self._reference(value) if isinstance(value, Tagged) and value.tag == "!ref" else value
             if not isinstance(value, Mapping) or part not in value:
                 near = did_you_mean(part, value if isinstance(value, Mapping) else ())
-                problem = f"{reference.mark.exact}: the reference {reference.value!r} finds nothing.{near}"
+                problem = f"{reference.mark}: the reference {reference.value!r} finds nothing.{near}"
                 raise RecipeError(f"{problem} It is written like <audio.sample_rate>.")
             value = value[part]
         return self.value(value, path)
@@ -94,7 +94,7 @@ def _fill(text: str, values: Mapping[str, Any], mark: Mark) -> Any:
     """Text with the values in it; a number if it is arithmetic on numbers."""
     for pointer, value in values.items():
         if not isinstance(value, (str, int, float)):
-            raise RecipeError(f"{mark.exact}: <{pointer}> is neither text nor a number and cannot be part of {text!r}.")
+            raise RecipeError(f"{mark}: <{pointer}> is neither text nor a number and cannot be part of {text!r}.")
     plain = {p: str(v).lower() if isinstance(v, bool) else str(v) for p, v in values.items()}
     filled = POINTER.sub(lambda match: plain[match[1]], text)
     if any(isinstance(value, (str, bool)) for value in values.values()):
@@ -102,7 +102,7 @@ def _fill(text: str, values: Mapping[str, Any], mark: Mark) -> Any:
     try:
         value = arithmetic(POINTER.sub(lambda match: f"({plain[match[1]]})", text))
     except (ArithmeticError, ValueError) as error:
-        raise RecipeError(f"{mark.exact}: {text!r} cannot be computed: {error}.") from None
+        raise RecipeError(f"{mark}: {text!r} cannot be computed: {error}.") from None
     return filled if value is None else value
 
 
@@ -130,11 +130,11 @@ def run_code(tag: str, argument: Any, mark: Mark) -> Any:
     try:
         value = load_hyperpyyaml(f"value: !<{tag}> {'' if argument is None else json.dumps(argument)}")["value"]
     except Exception as error:
-        raise RecipeError(f"{mark.exact}: {name} failed: {one_line(error)}") from error
+        raise RecipeError(f"{mark}: {name} failed: {one_line(error)}") from error
     finally:
         del implicit_resolvers[known:]  # HyperPyYAML's resolver of tuples, which would stay for all later files
     try:
         return json.loads(json.dumps(value, default=os.fspath, allow_nan=False))
     except (TypeError, ValueError):
         what = f"{name} gives a {type(value).__name__}"
-        raise RecipeError(f"{mark.exact}: {what}; a recipe holds text, numbers, lists and mappings.") from None
+        raise RecipeError(f"{mark}: {what}; a recipe holds text, numbers, lists and mappings.") from None

@@ -68,11 +68,11 @@ def _compose(text: str, source: str) -> Node | None:
         return YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
-        mark = Mark(source, place.line + 1, place.column + 1) if source and place else Mark(source)
+        mark = Mark(source, place.line + 1) if source and place else Mark(source)
         hint = " (indent with spaces)" if "\\t" in str(error.problem) else ""
-        raise RecipeError(f"{mark.exact}: {error.problem or error.context}{hint}.") from None
+        raise RecipeError(f"{mark}: {error.problem or error.context}{hint}.") from None
     except (YAMLError, RecursionError) as error:
-        raise RecipeError(f"{Mark(source).exact}: this is not YAML: {str(error).splitlines()[0]}.") from None
+        raise RecipeError(f"{Mark(source)}: this is not YAML: {str(error).splitlines()[0]}.") from None
 
 
 class _Reader:
@@ -139,8 +139,7 @@ class _Reader:
         return resolve(merge(tree, changes, at), keep_placeholders=True)
 
     def _mark(self, node: Node) -> Mark:
-        start = node.start_mark
-        return Mark(self.source, start.line + 1, start.column + 1) if self.source else COMMAND_LINE
+        return Mark(self.source, node.start_mark.line + 1) if self.source else COMMAND_LINE
 
     def _error(self, node: Node, problem: str) -> RecipeError:
-        return RecipeError(f"{self._mark(node).exact}: {problem}")
+        return RecipeError(f"{self._mark(node)}: {problem}")
