@@ -1,7 +1,4 @@
-"""The kinds of plugin: one record each, read by everything that lists, checks, builds or writes plugins. No torch.
-
-A new kind needs a record here, a folder of templates and a contract suite, beside its base class and its use.
-"""
+"""The kinds of plugin: one record each, read by everything that lists, checks, builds or writes plugins. No torch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 >>> location = Location("model.fusion", Mark("ser.yaml", 7), keys)
 >>> str(location.child("args", "dim")), str(location.child("on"))
 ('model.fusion.args.dim in ser.yaml, line 9', 'model.fusion.on in ser.yaml, line 7')
->>> Location("model.fusion").before("args"), Location().before("args")
-('model.fusion.args: ', '')
 """
 
 from dataclasses import dataclass, field

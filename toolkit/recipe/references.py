@@ -84,8 +84,7 @@ class _Resolver:
             value = self._reference(value) if isinstance(value, Tagged) and value.tag == "!ref" else value
             if not isinstance(value, Mapping) or part not in value:
                 near = did_you_mean(part, value if isinstance(value, Mapping) else ())
-                problem = f"{reference.mark}: the reference {reference.value!r} finds nothing.{near}"
-                raise RecipeError(f"{problem} It is written like <audio.sample_rate>.")
+                raise RecipeError(f"{reference.mark}: the reference {reference.value!r} finds nothing.{near}")
             value = value[part]
         return self.value(value, path)
 

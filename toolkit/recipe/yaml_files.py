@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError
@@ -66,13 +66,12 @@ def _read_file(path: Path, at: Keypath, trust: bool, budget: Iterator[int]) -> K
 def _compose(text: str, source: str) -> Node | None:
     try:
         return YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        place = error.problem_mark or error.context_mark
-        mark = Mark(source, place.line + 1) if source and place else Mark(source)
-        hint = " (indent with spaces)" if "\\t" in str(error.problem) else ""
-        raise RecipeError(f"{mark}: {error.problem or error.context}{hint}.") from None
     except (YAMLError, RecursionError) as error:
-        raise RecipeError(f"{Mark(source)}: this is not YAML: {str(error).splitlines()[0]}.") from None
+        place = getattr(error, "problem_mark", None)
+        mark = Mark(source, place.line + 1) if source and place else Mark(source)
+        problem = getattr(error, "problem", None) or f"this is not YAML: {str(error).splitlines()[0]}"
+        hint = " (indent with spaces)" if "\\t" in problem else ""
+        raise RecipeError(f"{mark}: {problem}{hint}.") from None
 
 
 class _Reader:
