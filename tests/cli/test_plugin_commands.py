@@ -115,5 +115,5 @@ def test_the_real_command_lists_broken_hanging_and_ambiguous_distributions(tmp_p
 
     refused = command(tmp_path, "show-plugin", "manifest")
     assert refused.returncode == 2
-    assert "Write 'audio-classification-toolkit:manifest' or 'shadow-dist:manifest'" in refused.stderr
+    assert "Write corpus audio-classification-toolkit:manifest or corpus shadow-dist:manifest." in refused.stderr
     assert "Class: toolkit.corpus:Corpus" in command(tmp_path, "show-plugin", "shadow-dist:manifest").stdout

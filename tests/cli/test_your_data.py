@@ -307,17 +307,13 @@ def test_recipes_are_listed_and_found_by_name_from_any_folder(tmp_path, monkeypa
     assert listed["speech/whisper"]["weights"] == {"model.levels.whisper.args.source": "openai/whisper-tiny.en"}
     assert all(row["summary"].endswith(".") for row in listed.values())
     assert "openai/whisper-tiny.en" in run("list-recipes").stdout
-    assert load_recipe("multilevel").name == "multilevel"
     for name, said in (
-        ("whisper", "2 recipes are called 'whisper': ravdess/whisper and speech/whisper"),
+        ("multilevel", "Did you mean 'ravdess/multilevel'?"),
         ("speech/wisper", "Did you mean 'speech/whisper'?"),
         ("mulilevel", "Did you mean 'ravdess/multilevel'?"),
-        ("zzz", "`toolkit list-recipes` lists those that come with the toolkit"),
+        ("zzz", "`toolkit list-recipes` lists the toolkit's own"),
     ):
         done = run("train", name)
         assert done.exit_code == 2 and said in done.stderr, done.stderr
     Path("mine.yaml").write_text("extends: speech/functionals\nname: speech\nseed: 3\n")
     assert (load_recipe("mine.yaml").seed, load_recipe("mine.yaml").training.epochs) == (3, 0)
-    Path("speech").mkdir()
-    Path("speech/whisper").write_text("")
-    assert "speech/whisper is not a recipe" in run("train", "speech/whisper").stderr

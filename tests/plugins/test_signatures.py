@@ -111,15 +111,6 @@ def test_annotations_written_as_text_are_understood():
         check_arguments(Plain, {"size": "1"}, what="x", where=Location())
 
 
-def test_one_annotation_that_cannot_be_resolved_leaves_the_others_checked():
-    class Half:
-        def __init__(self, *, levels: "OnlyForTypeCheckers", dim: "int" = 8):  # noqa: F821
-            pass
-
-    with pytest.raises(RecipeError, match="'foo' is text; a whole number is needed"):
-        check_arguments(Half, {"dim": "foo"}, context=("levels",), what="x", where=Location())
-
-
 def test_an_argument_says_what_is_wrong_with_its_annotation_or_its_default():
     class Odd:
         def __init__(
@@ -187,13 +178,13 @@ def test_a_value_that_fits_becomes_what_is_wanted(value, annotation, expected):
         ("sm", Literal["mean", "sum"], "'sm' is not one of 'mean', 'sum'. Did you mean 'sum'?"),
         (True, Literal[1], "true is not 1."),
         ([1, "2"], list[int], "value 2 of the list: '2' is text; a whole number is needed."),
-        ("abc", list[str], "'abc' is text; a list of texts is needed."),
+        ("abc", list[str], "'abc' is text; a list is needed."),
         ([1, 2, 3], tuple[int, int], "[1, 2, 3] holds 3 values; 2 are needed."),
         ({"path": "file", "start": None}, dict[str, str] | None, "start: null is given; text is needed."),
         (["a"], Literal["balanced"] | list[float], "value 1 of the list: 'a' is text; a number is needed."),
         ({"a": "b"}, dict[str, int], "a: 'b' is text; a whole number is needed."),
         ([], dict, "[] is a list; a mapping is needed."),
-        (10**400, float, "10000000000000000000... is too large a number."),
+        (2**63, float, "9223372036854775808 is too large a number."),
     ],
 )
 def test_a_value_that_does_not_fit_is_shown_with_what_is_needed(value, annotation, message):

@@ -118,8 +118,8 @@ def test_circles_and_missing_bases_are_refused(write):
         load_recipe(write("c.yaml", "extends: bas.yaml"))
     with refused("the name of one file is needed"):
         load_recipe(write("d.yaml", "extends: [a, b]"))
-    with refused(r"^extends in e\.yaml, line 1: \d recipes are called 'mfcc': iemocap/mfcc.*Write one of these names"):
-        load_recipe(write("e.yaml", "extends: mfcc"))
+    with refused(r"^extends in e\.yaml, line 1: no file .* Did you mean 'ravdess/multilevel'"):
+        load_recipe(write("e.yaml", "extends: multilevel"))
 
 
 def test_small_settings_are_merged_at_their_own_files_level(write):
@@ -168,7 +168,7 @@ def test_references_give_values_text_and_arithmetic(child, text, value):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("!ref <trainin.epochs>", r"^child\.yaml, line 2, column \d+: .* finds nothing\. Did you mean 'training'"),
+        ("!ref <trainin.epochs>", r"^in child\.yaml, line 2: .* finds nothing\. Did you mean 'training'"),
         ("!ref <training.epoch>", "finds nothing"),
         ("!ref <model.fusion.args.v>", "leads back to itself"),
         ("!ref <seed> / 0", "cannot be computed"),
@@ -237,7 +237,7 @@ def test_arithmetic_agrees_with_python():
     ("first", "next_one", "message"),
     [
         ("x", "[{0}]", "references give this recipe more than 100000 values"),
-        ("x", "!ref {1}", "references make a text of more than 10000 characters"),
+        ("x", "!ref {1}", "references give this recipe more than 100000 values"),
     ],
 )
 def test_references_that_multiply_are_bounded(child, first, next_one, message):

@@ -111,9 +111,7 @@ def _find(words: tuple[str, ...]) -> Plugin:
     """The plugin that [KIND] NAME means; the kind may be omitted if only one has that name."""
     if len(words) > 2:
         raise click.UsageError("One plugin at a time: [KIND] NAME.")
-    known = registry.default_registry()
-    kind = words[0] if len(words) == 2 else known.kind_of(words[0])
-    return known.find(kind, words[-1])
+    return registry.default_registry().find(words[0] if len(words) == 2 else None, words[-1])
 
 
 def _try_out(plugin: Plugin, args: Mapping, context: Mapping, data_folder: str | None) -> "list[Finding]":

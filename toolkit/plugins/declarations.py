@@ -1,38 +1,53 @@
 """The declarations of installed distributions in entry-point group "toolkit", each read separately.
 
-pluggy's own loading stops at the first failure and does not report a misspelt hook or a wrong return type.
+Those of others are read in subprocesses with a time limit: a module that hangs, exits or crashes at import would take
+its process with it. An answer is kept until the distribution's version, its source, or what is installed beside it
+changes.
 """
 
 import contextlib
+import hashlib
+import json
+import os
 import re
+import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, EntryPoint, distributions
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pluggy
 from packaging.utils import canonicalize_name
 
 from toolkit import hookspecs
-from toolkit.errors import BrokenPlugin, did_you_mean, one_line
-from toolkit.files import DISTRIBUTION
+from toolkit.errors import PluginError, one_line
+from toolkit.files import DISTRIBUTION, cache_folder, read_json, write_whole
 from toolkit.hookspecs import GROUP, PluginSpec
 
-HOOK = "toolkit_register"
+LIMIT = "TOOLKIT_PROBE_SECONDS"
+FORMAT = 4  # of the cached answers; raised when the fields of PluginSpec change
+CHILD = """
+import json, os, sys
+sys.path[:] = json.loads(sys.argv[2])
+from toolkit.plugins.declarations import read_declaration
+print(json.dumps(read_declaration(sys.argv[1])), flush=True)
+os._exit(0)  # without waiting for the plugin's threads
+"""
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One entry point of a distribution, whose version is "?" if its metadata cannot be read."""
+    """One entry point of a distribution."""
 
     distribution: str
     version: str
     name: str  # the entry point's
     module: str  # what the entry point names, "package.module" or "package.module:object"
-    problem: str = ""  # why it cannot be read
 
     @property
     def own(self) -> bool:
@@ -42,82 +57,82 @@ class Declaration:
 
 def installed() -> list[Declaration]:
     """The declarations of all installed distributions; of two with the same name, the first on the path counts."""
-    found: dict[str, list[Declaration]] = {}
-    for distribution in distributions():
-        if declarations := list(_declarations(distribution)):
-            found.setdefault(canonicalize_name(declarations[0].distribution), declarations)
-    return [declaration for declarations in found.values() for declaration in declarations]
+    return [Declaration(e.dist.name, e.dist.version, e.name, e.value) for e in entry_points(group=GROUP)]
 
 
 def source_files(module: str) -> list[Path]:
     """The Python files of the top-level package of "package.module:object", found without importing it."""
-    spec = None
-    with contextlib.suppress(ImportError, ValueError):
-        spec = find_spec(re.split("[.:]", module)[0])
-    if spec is None:
+    if (spec := find_spec(re.split("[.:]", module)[0])) is None:
         return []
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-    found = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    return found or ([Path(spec.origin)] if spec.origin else [])
+    found = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(spec.origin or "")]
+    return [file for file in found if os.path.isfile(file)]
 
 
-def has_module(module: str) -> bool:
-    """Whether "package.module" has a file, found without importing the package."""
-    name, *rest = module.split(".")
-    with contextlib.suppress(ImportError, ValueError):
-        spec = find_spec(name)
-        for each in rest:
-            name, folders = f"{name}.{each}", spec.submodule_search_locations if spec else None
-            spec = PathFinder.find_spec(name, folders) if folders else None
-        return spec is not None
-    return False
+def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[list[PluginSpec] | str]:
+    """The plugins of each declaration, or why it is broken: our own are read here, others in subprocesses.
 
-
-def read_declaration(module: str) -> list[PluginSpec]:
-    """Import a declaration and call its hook; what it prints goes to standard error.
-
-    Raises: BrokenPlugin if the import or the hook fails, or the hook is missing, misspelt or returns no list.
+    `refresh` reads others again instead of using cached answers.
     """
-    step = f"importing {module}"
+    # What is installed counts: another distribution can repair or break a plugin's import.
+    metadata = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
+    variables = [os.environ.get(name) for name in (LIMIT, "PYTHONPATH")]
+    environment = [FORMAT, sys.version, *sys.path, *variables, *metadata]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        asked = {d: pool.submit(_probe, d, environment, refresh) for d in declarations if not d.own}
+        answers = [asked[d].result() if d in asked else read_declaration(d.module) for d in declarations]
+    return [answer.get("error") or [PluginSpec(**spec) for spec in answer["specs"]] for answer in answers]
+
+
+def _probe(declaration: Declaration, environment: Sequence[Any], refresh: bool) -> dict[str, Any]:
+    """The answer of a subprocess, from a file that is named by everything it depends on."""
+    files = [(file, file.stat()) for file in source_files(declaration.module)]
+    states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
+    key = json.dumps([environment, asdict(declaration), states])
+    kept = cache_folder() / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+    with contextlib.suppress(OSError, PluginError):
+        if not refresh:
+            return read_json(kept, PluginError, "delete it")
+    answer = ask_subprocess(declaration.module)
+    with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
+        write_whole(kept, json.dumps(answer), PluginError, "make it writable")
+    return answer
+
+
+def ask_subprocess(module: str) -> dict[str, Any]:
+    """The answer of `read_declaration` in a subprocess, within the time limit."""
+    limit = float(os.environ.get(LIMIT, "20"))
+    command = [sys.executable, "-c", CHILD, module, json.dumps(sys.path)]
+    with tempfile.TemporaryFile() as output:  # a child of the plugin could hold a pipe open beyond the limit
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.DEVNULL}
+        try:
+            done = subprocess.run(command, **streams, timeout=limit, start_new_session=True, check=False)
+            output.seek(0)
+            return json.loads(output.read().splitlines()[-1])
+        except subprocess.TimeoutExpired:
+            return {"error": f"importing {module} took longer than {limit:g} s ({LIMIT} sets the limit)"}
+        except (IndexError, ValueError):
+            return {"error": f"importing {module} ended the process (exit code {done.returncode})"}
+
+
+def read_declaration(module: str) -> dict[str, Any]:
+    """Import a declaration and call its hook: {"specs": [...]}, or {"error": "..."}, why it is broken.
+
+    What it prints goes to standard error.
+    """
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            plugin = EntryPoint(name=module, value=module, group=GROUP).load()
-            step = f"{HOOK} of {module}"
-            return _ask(plugin, module)
-    except (KeyboardInterrupt, BrokenPlugin):
+            manager = pluggy.PluginManager(GROUP)
+            manager.add_hookspecs(hookspecs)
+            manager.register(EntryPoint(name=module, value=module, group=GROUP).load(), name=module)
+            manager.check_pending()
+            found = manager.hook.toolkit_register()
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may even exit
-        raise BrokenPlugin(f"{step} failed: {one_line(error)}") from error
-
-
-def _ask(plugin: object, module: str) -> list[PluginSpec]:
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    manager.register(plugin, name=module)
-    hooks = manager.get_hookcallers(plugin) or []
-    for hook in hooks:
-        if not hook.has_spec():
-            raise BrokenPlugin(f"{module} implements an unknown hook {hook.name!r}.{did_you_mean(hook.name, [HOOK])}")
-    if not hooks:
-        unmarked = " The function exists, but is not marked with @toolkit.hookimpl." if hasattr(plugin, HOOK) else ""
-        raise BrokenPlugin(f"{module} has no hook {HOOK}.{unmarked}")
-    results = manager.hook.toolkit_register()
-    specs = results[0] if results else None
-    if not isinstance(specs, (list, tuple)):
-        raise BrokenPlugin(f"{HOOK} of {module} returned a {type(specs).__name__}, not a list of PluginSpec")
-    if odd := [type(spec).__name__ for spec in specs if not isinstance(spec, PluginSpec)]:
-        raise BrokenPlugin(f"{HOOK} of {module} returned a list with a {odd[0]}, not of PluginSpec")
-    return list(specs)
-
-
-def _declarations(distribution: Distribution) -> Iterator[Declaration]:
-    try:
-        if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
-            return
-        name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
-        for entry_point in distribution.entry_points.select(group=GROUP):
-            yield Declaration(name, version, entry_point.name, entry_point.value)
-    except Exception as error:
-        folder = getattr(distribution, "_path", None)
-        name = getattr(folder, "stem", "?").partition("-")[0]
-        yield Declaration(name, "?", GROUP, "", f"its metadata cannot be read: {one_line(error)}")
+        return {"error": f"importing {module} failed: {one_line(error)}"}
+    specs = found[0] if found else None
+    if not isinstance(specs, (list, tuple)) or not all(isinstance(spec, PluginSpec) for spec in specs):
+        needed = "a toolkit_register, marked with @toolkit.hookimpl, that returns a list of PluginSpec"
+        return {"error": f"{module} declares nothing: {needed}, is needed"}
+    return {"specs": [asdict(spec) for spec in specs]}

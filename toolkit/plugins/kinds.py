@@ -1,7 +1,4 @@
-"""The kinds of plugin: one record each, read by everything that lists, checks, builds or writes plugins. No torch.
-
-A new kind needs a record here, a folder of templates and a contract suite, beside its base class and its use.
-"""
+"""The kinds of plugin: one record each, read by everything that lists, checks, builds or writes plugins. No torch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,21 +21,17 @@ class Kind:
     reads_folder: bool = False  # whether its plugins read a data folder
 
 
-_BASES, _SUITES = "toolkit.contracts", "toolkit.testing"
+_BASE, _SUITE = "toolkit.contracts", "toolkit.testing"
 _AUDIO = ("sample_rate", "segment_samples")
 _FUSION = ("levels", "covariates", "segment_samples")
 _HEAD, _LOSS = ("size", "sizes", "classes"), ("size", "classes", "class_counts")
 _ALL = (
-    Kind(
-        "extractor", f"{_BASES}:Extractor", _AUDIO, "model.levels", f"{_SUITES}.extractors:ExtractorCase", bundled=True
-    ),
-    Kind("fusion", f"{_BASES}:Fusion", _FUSION, "model.fusion", f"{_SUITES}.fusions:FusionCase", bundled=True),
-    Kind("head", f"{_BASES}:Head", _HEAD, "model.heads", f"{_SUITES}.heads:HeadCase", bundled=True),
-    Kind("loss", f"{_BASES}:Loss", _LOSS, "model.losses", f"{_SUITES}.losses:LossCase"),
-    Kind(
-        "augmentation", f"{_BASES}:Augmentation", _AUDIO, "augmentations", f"{_SUITES}.augmentations:AugmentationCase"
-    ),
-    Kind("corpus", "toolkit.corpus:Corpus", (), "corpus", f"{_SUITES}.corpora:CorpusCase", reads_folder=True),
+    Kind("extractor", f"{_BASE}:Extractor", _AUDIO, "model.levels", f"{_SUITE}.extractors:ExtractorCase", bundled=True),
+    Kind("fusion", f"{_BASE}:Fusion", _FUSION, "model.fusion", f"{_SUITE}.fusions:FusionCase", bundled=True),
+    Kind("head", f"{_BASE}:Head", _HEAD, "model.heads", f"{_SUITE}.heads:HeadCase", bundled=True),
+    Kind("loss", f"{_BASE}:Loss", _LOSS, "model.losses", f"{_SUITE}.losses:LossCase"),
+    Kind("augmentation", f"{_BASE}:Augmentation", _AUDIO, "augmentations", f"{_SUITE}.augmentations:AugmentationCase"),
+    Kind("corpus", "toolkit.corpus:Corpus", (), "corpus", f"{_SUITE}.corpora:CorpusCase", reads_folder=True),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

@@ -60,31 +60,25 @@ class Plugin:
         kind, contract = self.spec.kind, self.spec.contract
         if kind not in KINDS:
             return f"kind {kind!r} of plugin {self.spec.name!r} is not one of {', '.join(KINDS)}"
-        try:
-            if SpecifierSet(contract).contains(str(CONTRACT_VERSION)):
-                return ""
-        except InvalidSpecifier:
-            return f"contract {contract!r} of plugin {self.spec.name!r} is not a range, for example '>=1,<2'"
         remedy = f"install a release of {self.declaration.distribution} for contract {CONTRACT_VERSION}"
         found = f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}"
-        return f"{found}; {remedy}, or a toolkit with contract {contract}"
+        try:
+            fits = SpecifierSet(contract).contains(str(CONTRACT_VERSION))
+        except InvalidSpecifier:
+            return f"contract {contract!r} of plugin {self.spec.name!r} is not a range, for example '>=1,<2'"
+        return "" if fits else f"{found}; {remedy}, or a toolkit with contract {contract}"
 
     def load(self) -> type:
         """Import the class. Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind."""
-        at = self.where.before("plugin")
+        named, base = f"{self.where.before('plugin')}{self}", KINDS[self.spec.kind].base
         try:
             found = resolve_name(self.spec.target)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may even exit
-            raise BrokenPlugin(f"{at}{self} cannot be imported ({self.spec.target}): {one_line(error)}") from error
-        if not isinstance(found, type):
-            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a class.")
-        base = KINDS[self.spec.kind].base
-        if not issubclass(found, resolve_name(base)):
-            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
-        if problem := misdeclared(found, resolve_name(base)):
-            raise BrokenPlugin(f"{at}{self} cannot be used: {self.spec.target}: {problem}")
+            raise BrokenPlugin(f"{named} cannot be imported ({self.spec.target}): {one_line(error)}") from error
+        if not (isinstance(found, type) and issubclass(found, resolve_name(base))):
+            raise BrokenPlugin(f"{named} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
         return found
 
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -120,17 +114,16 @@ class Plugin:
 
 
 def misdeclared(plugin: Any, base: type) -> str:
-    """Why the core would not call what a plugin, or its class, implements for it; "" if it would.
+    """Why the core would not call what a plugin implements for it; "" if it would.
 
-    `reads` must be one of the values of the base class. A `fit` needs `fits`, which a constructor may set, so that only
-    what was built can lack it.
+    `reads` must be one of the values of the base class. A `fit` needs `fits`, set by the class or its constructor.
     """
-    if "reads" in base.__annotations__ and not isinstance(plugin.reads, property):
+    if "reads" in base.__annotations__:
         try:
             check_value(plugin.reads, base.__annotations__["reads"])
         except Mismatch as error:
             return f"`reads`: {error}"
-    if isinstance(plugin, type) or not hasattr(base, "fits") or type(plugin).fit is base.fit:
+    if not hasattr(base, "fits") or type(plugin).fit is base.fit:
         return ""
     if any("fits" in vars(owner) for owner in (plugin, *type(plugin).__mro__) if owner is not base):
         return ""
@@ -140,9 +133,9 @@ def misdeclared(plugin: Any, base: type) -> str:
 
 def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> None:
     """Raise FailedPlugin unless an attribute of a plugin, or what its method returned, keeps the contract's rule."""
-    if holds:
-        return
-    blame(part, f"`{member}` must give {rule}, and gave {found if isinstance(found, str) else described(found)}.")
+    if not holds:
+        shown = found if isinstance(found, str) else described(found)
+        blame(part, f"`{member}` must give {rule}, and gave {shown}.")
 
 
 def blame(part: Any, problem: str) -> NoReturn:

@@ -13,14 +13,11 @@ from packaging.utils import canonicalize_name
 
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import Declaration, has_module, installed
+from toolkit.plugins.declarations import Declaration, installed, read_declarations
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.plugin import Plugin
-from toolkit.plugins.probing import read_declarations
 from toolkit.recipe.locations import NOWHERE, Location
 from toolkit.recipe.schema import PartSpec
-
-LIST = "`toolkit list-plugins` lists all."
 
 
 @dataclass(frozen=True)
@@ -39,22 +36,14 @@ class PluginInfo:
 class Registry:
     """The declared plugins; `answers` are all declarations, each with its plugins or the reason why it is broken."""
 
-    def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | BrokenPlugin]]):
-        self._plugins: list[Plugin] = []
-        self._misfits: list[tuple[Plugin, str]] = []  # and the reason why it cannot be used
-        self._broken: list[PluginInfo] = []
-        for d, answer in answers:
-            if isinstance(answer, BrokenPlugin):
-                self._broken.append(PluginInfo(None, d.name, d.distribution, d.version, "", "broken", str(answer)))
-                continue
-            for plugin in (Plugin(spec, d) for spec in answer):
-                problem = plugin.problem
-                if any((p.spec.kind, p.full_name) == (plugin.spec.kind, plugin.full_name) for p in self._plugins):
-                    problem = problem or f"{d.distribution} declares it twice; the first declaration counts"
-                if problem:
-                    self._misfits.append((plugin, problem))
-                else:
-                    self._plugins.append(plugin)
+    def __init__(self, answers: Iterable[tuple[Declaration, list[PluginSpec] | str]]):
+        self._plugins: list[Plugin] = []  # those with a `problem` too
+        self._broken: list[tuple[Declaration, str]] = []
+        for declaration, answer in answers:
+            if isinstance(answer, str):
+                self._broken.append((declaration, answer))
+            else:
+                self._plugins += dict.fromkeys(Plugin(spec, declaration) for spec in answer)
 
     def list_plugins(self, kind: str | None = None) -> list[PluginInfo]:
         """All plugins, or those of one kind, by kind and name; broken ones of unknown kind come last.
@@ -63,79 +52,50 @@ class Registry:
         """
         if kind is not None:
             kind_called(kind)
-        infos = []
+        infos = [PluginInfo(None, d.name, d.distribution, d.version, "", "broken", why) for d, why in self._broken]
         for plugin in self._plugins:
-            others = self._called(plugin.spec.kind, plugin.spec.name)
-            names = dict.fromkeys(p.declaration.distribution for p in others if p.declaration != plugin.declaration)
-            module = plugin.spec.target.partition(":")[0]
-            if not plugin.declaration.own and not has_module(module):
-                infos.append(_info(plugin, "broken", f"module {module} does not exist"))
-            else:
-                hint = f"also declared by {join(names)}; write {plugin.full_name!r}" if names else None
-                infos.append(_info(plugin, "ambiguous" if names else "ok", hint))
-        infos += [_info(plugin, "broken", problem) for plugin, problem in self._misfits] + self._broken
+            status, error = "broken" if plugin.problem else "ok", plugin.problem or None
+            same = [other for other in self._usable(plugin.spec.name) if other.spec.kind == plugin.spec.kind]
+            if status == "ok" and len(same) > 1:
+                status = "ambiguous"
+                others = join(other.declaration.distribution for other in same if other != plugin)
+                error = f"also declared by {others}; write {plugin.full_name!r}"
+            spec, d = plugin.spec, plugin.declaration
+            infos.append(PluginInfo(spec.kind, spec.name, d.distribution, d.version, spec.summary, status, error))
         order = {known: index for index, known in enumerate(KINDS)}
         infos.sort(key=lambda info: (order.get(info.kind, len(order)), info.name, info.distribution))
         return [info for info in infos if kind in (None, info.kind)]
 
-    def kind_of(self, name: str) -> str:
-        """The only kind in which a name, or distribution:name, is declared.
-
-        Raises: UnknownPlugin, with the nearest name, if there is none; AmbiguousPlugin if there are several;
-            BrokenPlugin if it is declared for an unknown kind.
-        """
-        kinds = self._kinds_of(name)
-        if len(kinds) > 1:
-            raise AmbiguousPlugin(f"{name!r} is the name of {join(kinds)}; say which, for example {kinds[0]} {name}.")
-        if not kinds:
-            self._refuse_misfits(None, name)
-            near = did_you_mean(name, sorted({plugin.spec.name for plugin in self._plugins}))
-            raise UnknownPlugin(f"No plugin is called {name!r}.{near}{self._note()} {LIST}")
-        return kinds[0]
-
-    def find(self, kind: str, name: str, where: Location = NOWHERE) -> Plugin:
+    def find(self, kind: str | None, name: str, where: Location = NOWHERE) -> Plugin:
         """The plugin of a kind that a recipe's name means.
 
-        Args: kind: one of the kinds; name: as recipes write it, perhaps with "distribution:" before it; where: the
-            plugin's location in the recipe, for messages.
+        Args: kind: one of the kinds, None for any; name: as recipes write it, perhaps with "distribution:" before it;
+            where: the plugin's location in the recipe, for messages.
         Raises: PluginError if the kind is unknown; UnknownPlugin, with the nearest name, if no plugin matches;
             AmbiguousPlugin, with what to write, if several do; BrokenPlugin if it cannot be used here.
         """
-        kind_called(kind)
-        found = sorted(self._called(kind, name), key=lambda plugin: plugin.full_name)
-        at = where.before("plugin")
+        kinds = KINDS if kind is None else (kind_called(kind).name,)
+        usable, at = self._usable(name), where.before("plugin")
+        found = [plugin for plugin in usable if plugin.spec.kind in kinds]
         if len(found) == 1:
             return replace(found[0], where=where)
         if found:
-            choices = join((repr(plugin.full_name) for plugin in found), conjunction="or")
-            raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {choices}.")
-        self._refuse_misfits(kind, name, at)
-        same_kind = [plugin for plugin in self._plugins if plugin.spec.kind == kind]
-        known = [*(p.spec.name for p in same_kind), *(p.full_name for p in same_kind if ":" in name)]
-        hint = did_you_mean(name, known)
-        if other := self._kinds_of(name):
-            hint = f" Its kind is {join(other, 'or')}."
-        raise UnknownPlugin(f"{at}No {kind} is called {name!r}.{hint}{self._note()} {LIST}")
+            names = (f"{p.spec.kind} {p.full_name}" if kind is None else repr(p.full_name) for p in found)
+            raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {join(names, 'or')}.")
+        for plugin in self._plugins:
+            if _is_called(plugin, name) and (plugin.spec.kind in kinds or plugin.spec.kind not in KINDS):
+                raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
+        same_kind = [plugin for plugin in self._plugins if plugin.spec.kind in kinds]
+        near = did_you_mean(name, [known for p in same_kind for known in (p.spec.name, p.full_name)])
+        hint = f" Its kind is {join((p.spec.kind for p in usable), 'or')}." if usable else near
+        broken = dict.fromkeys(declaration.distribution for declaration, _ in self._broken)
+        note = f" These are broken and may declare it: {join(broken)}." if broken else ""
+        problem = f"{at}No {kind or 'plugin'} is called {name!r}.{hint}{note}"
+        raise UnknownPlugin(f"{problem} `toolkit list-plugins` lists all.")
 
-    def _refuse_misfits(self, kind: str | None, name: str, at: str = "") -> None:
-        """Raise BrokenPlugin if a declaration that cannot be used has this name, and this kind or an unknown one."""
-        for plugin, problem in self._misfits:
-            if (plugin.spec.kind == kind or plugin.spec.kind not in KINDS) and _is_called(plugin, name):
-                raise BrokenPlugin(f"{at}{plugin} cannot be used: {problem}.")
-
-    def _called(self, kind: str, name: str) -> list[Plugin]:
-        return [plugin for plugin in self._plugins if plugin.spec.kind == kind and _is_called(plugin, name)]
-
-    def _kinds_of(self, name: str) -> list[str]:
-        misfits = [plugin for plugin, _ in self._misfits]
-        kinds = {plugin.spec.kind for plugin in self._plugins if _is_called(plugin, name)}
-        kinds = kinds or {plugin.spec.kind for plugin in misfits if _is_called(plugin, name)}
-        return [kind for kind in KINDS if kind in kinds]
-
-    def _note(self) -> str:
-        """Broken declarations, any of which may declare the plugin that is looked for."""
-        broken = dict.fromkeys(info.distribution for info in self._broken)
-        return f" These are broken and may declare it: {join(broken)}." if broken else ""
+    def _usable(self, name: str) -> list[Plugin]:
+        called = [plugin for plugin in self._plugins if _is_called(plugin, name) and not plugin.problem]
+        return sorted(called, key=lambda plugin: plugin.full_name)
 
 
 def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool = False) -> Registry:
@@ -161,11 +121,6 @@ def find_part(kind: str, part: PartSpec) -> Plugin:
 def build(kind: str, part: PartSpec, context: Mapping[str, Any] | None = None) -> Any:
     """Build the plugin that a part of a recipe names, with its arguments; errors as for `Plugin.build`."""
     return find_part(kind, part).build(part.args, context)
-
-
-def _info(plugin: Plugin, status: str, error: str | None) -> PluginInfo:
-    spec, declaration = plugin.spec, plugin.declaration
-    return PluginInfo(spec.kind, spec.name, declaration.distribution, declaration.version, spec.summary, status, error)
 
 
 def _is_called(plugin: Plugin, name: str) -> bool:

@@ -132,13 +132,9 @@ def parse_args_section(docstring: str) -> dict[str, str]:
     """Entries of a Google docstring's Args section: `name: meaning` or `name (type): meaning`, on one line or more."""
     text = f"{inspect.cleandoc(docstring)}\n"
     section = re.search(r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", text, re.MULTILINE)
-    entries: dict[str, str] = {}
-    for line in textwrap.dedent(section[1]).splitlines() if section else ():
-        if match := re.match(r"\*{0,2}(\w+)(?: \([^)]*\))?:\s*(.*)", line):
-            name, entries[match[1]] = match[1], match[2]
-        elif entries and line.strip():
-            entries[name] = f"{entries[name]} {line.strip()}".strip()
-    return entries
+    entry = re.compile(r"^\*{0,2}(\w+)(?: \([^)]*\))?:(.*\n(?:[ \t].*\n)*)", re.MULTILINE)
+    found = entry.findall(textwrap.dedent(section[1])) if section else []
+    return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 def read_source(cls: type) -> str:
@@ -152,18 +148,8 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
     if constructed_by.__module__.startswith("torch.nn."):
         return []  # a Module without a constructor of its own; torch's declares (*args, **kwargs) and accepts nothing
     try:
+        signature = inspect.signature(cls, eval_str=True)
+    except Exception:  # an annotation that only type checkers can resolve: all that are text stay text
         signature = inspect.signature(cls)
-    except ValueError:  # a class written in C
-        return []
-    names = getattr(inspect.unwrap(vars(constructed_by)["__init__"]), "__globals__", {})
-    return [p.replace(annotation=_resolved(p.annotation, names)) for p in signature.parameters.values()]
-
-
-def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
-    """What an annotation means where it stands; its text if only type checkers can resolve it."""
-    if not isinstance(annotation, str):
-        return Any if annotation is REQUIRED else annotation
-    try:
-        return eval(annotation, names)  # as inspect.signature(eval_str=True) does, each by itself
-    except Exception:
-        return annotation
+    found = signature.parameters.values()
+    return [each.replace(annotation=Any) if each.annotation is REQUIRED else each for each in found]

@@ -1,9 +1,8 @@
 """Checks and converts a recipe's values by type annotations; checks ranges of fields; puts annotations into words."""
 
-import collections.abc
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -17,15 +16,14 @@ WORDS = {
     str: "text",
     type(None): "null",
     list: "a list",
+    tuple: "a list",
     dict: "a mapping",
     Path: "a path",
 }
 LARGEST = 2**63 - 1
 UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 UNIONS = (Union, types.UnionType)
-SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
-MAPPINGS = (dict, collections.abc.Mapping)
-MANY = {int: "whole numbers", float: "numbers", str: "texts", bool: "true and false"}
+CONCRETE = {Sequence: list, Iterable: list, Collection: list, Mapping: dict}
 
 
 class Mismatch(ValueError):  # noqa: N818 - reads as the sentence it prints
@@ -68,21 +66,21 @@ def check_value(value: Any, annotation: Any) -> Any:
     if isinstance(value, str) and UNWRITABLE.search(value):
         raise Mismatch(f"{_short(value)} holds a NUL or a lone surrogate, which no file can hold.")
     if type(value) is int and abs(value) > LARGEST:
-        raise Mismatch(f"{str(value)[:20]}... is too large a number.")
+        raise Mismatch(f"{_short(value)} is too large a number.")
     if kind in UNIONS:
         return _check_union(value, annotation)
     if kind is Literal and any(value == choice and type(value) is type(choice) for choice in inner):
         return value
-    if kind in SEQUENCES and isinstance(value, (list, tuple)):
+    if kind in (list, tuple) and isinstance(value, (list, tuple)):
         return _check_items(value, kind, inner)
-    if kind in MAPPINGS and isinstance(value, collections.abc.Mapping):
+    if kind is dict and isinstance(value, Mapping):
         key_type, value_type = inner or (Any, Any)
         return {check_value(key, key_type): _check_inner(item, value_type, f"{key}: ") for key, item in value.items()}
     if kind is float and type(value) is int:
         return float(value)
     if kind is Path and isinstance(value, (str, Path)):
         return Path(value)
-    if type(value) is kind or kind not in (*WORDS, Literal, *SEQUENCES, *MAPPINGS):
+    if type(value) is kind or kind not in (*WORDS, Literal):
         return value
     raise _mismatch(value, annotation)
 
@@ -100,11 +98,7 @@ def words(annotation: Any) -> str:
         return " or ".join(map(words, inner))
     if kind is Literal:
         return "one of " + ", ".join(map(repr, inner)) if len(inner) > 1 else repr(inner[0])
-    if kind in SEQUENCES:
-        return f"a list of {MANY[inner[0]]}" if inner and inner[0] in MANY else "a list"
-    if kind in MAPPINGS or is_dataclass(kind):
-        return "a mapping"
-    return WORDS.get(kind, type_text(annotation))
+    return WORDS.get(dict if is_dataclass(kind) else kind, type_text(annotation))
 
 
 def type_text(annotation: Any) -> str:
@@ -121,9 +115,9 @@ def type_text(annotation: Any) -> str:
 
 
 def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """An annotation's origin and arguments: list and (int,) for list[int], int and () for int."""
-    annotation = type(None) if annotation is None else annotation
-    return get_origin(annotation) or annotation, get_args(annotation)
+    """An annotation's origin and arguments: list and (int,) for list[int] and Sequence[int], int and () for int."""
+    kind = get_origin(annotation) or (type(None) if annotation is None else annotation)
+    return CONCRETE.get(kind, kind), get_args(annotation)
 
 
 def _check_union(value: Any, annotation: Any) -> Any:
@@ -132,19 +126,18 @@ def _check_union(value: Any, annotation: Any) -> Any:
     for member in members(annotation):
         try:
             return check_value(value, member)
-        except Mismatch as error:
+        except Mismatch:
             kind = _parts(member)[0]
-            if (isinstance(value, list) and kind in SEQUENCES) or (isinstance(value, dict) and kind in MAPPINGS):
-                raise error  # about a value inside
+            if (isinstance(value, list) and kind in (list, tuple)) or (isinstance(value, dict) and kind is dict):
+                raise  # about a value inside
     raise _mismatch(value, annotation)
 
 
 def _check_items(value: list | tuple, kind: Any, inner: tuple[Any, ...]) -> list | tuple:
-    if kind is tuple and inner and inner[-1] is not Ellipsis:
-        if len(value) != len(inner):
-            raise Mismatch(f"{_short(value)} holds {len(value)} values; {len(inner)} are needed.")
-    else:
+    if kind is list or not inner or inner[-1] is Ellipsis:
         inner = (inner[0] if inner else Any,) * len(value)
+    if len(value) != len(inner):
+        raise Mismatch(f"{_short(value)} holds {len(value)} values; {len(inner)} are needed.")
     numbered = enumerate(zip(value, inner, strict=True), start=1)
     items = [_check_inner(item, one, f"value {number} of the list: ") for number, (item, one) in numbered]
     return tuple(items) if kind is tuple else items
@@ -158,20 +151,17 @@ def _check_inner(item: Any, annotation: Any, which: str) -> Any:
 
 
 def _mismatch(value: Any, annotation: Any) -> Mismatch:
-    kinds = [kind for kind in WORDS if kind is not Path and isinstance(value, kind)]
-    given = ("a truth value" if kinds[0] is bool else WORDS[kinds[0]]) if kinds else "not plain"
     choices = [choice for member in members(annotation) if get_origin(member) is Literal for choice in get_args(member)]
-    near = did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
-    needed = words(annotation)
+    near, needed = did_you_mean(value, choices), words(annotation)
     if value is None:
         return Mismatch(f"null is given; {needed} is needed.{near}")
-    if given == needed or _parts(annotation)[0] is Literal:
+    if _parts(annotation)[0] is Literal:
         return Mismatch(f"{_short(value)} is not {needed}.{near}")
+    kind = next((kind for kind in WORDS if isinstance(value, kind)), None)
+    given = "a truth value" if kind is bool else WORDS.get(kind, "not plain")
     return Mismatch(f"{_short(value)} is {given}; {needed} is needed.{near}")
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

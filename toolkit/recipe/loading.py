@@ -1,12 +1,7 @@
 """YAML files and overrides -> a checked, resolved recipe, which is complete, extends nothing and reads back the same.
 
-A recipe says only what differs: `extends: ser.yaml` merges it onto another file, or onto a recipe of the toolkit such
-as speech/whisper (`toolkit.recipe.reading` has the rules). `without_data` holds smaller settings, which replace the
-file's own if the corpus is missing.
-
-Overrides are `--model.fusion.args.dim 64` or `--training.epochs=3`, with full keys; a key that no recipe has is refused
-with the nearest one. Values are YAML under the same rules as in files; where text is expected (a folder, a fold), they
-are taken literally. If a key has several values, the last one counts.
+`toolkit.recipe.reading` has the rules of merging. Overrides are YAML under the same rules as files; where text is
+expected (a folder, a fold), they are taken literally. If a key has several values, the last one counts.
 """
 
 import io
@@ -14,23 +9,22 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from os.path import exists, isdir, isfile
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, get_origin
 
-from toolkit.errors import RecipeError, join, nearest, one_line
-from toolkit.files import kind_unless_file, resolved
+from toolkit.errors import RecipeError, nearest
+from toolkit.files import resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
-from toolkit.recipe.reading import FILE_KEYS, annotation_at, defaults, known_paths, merge, read_plain, spelled_out
-from toolkit.recipe.references import DEEPEST, resolve
+from toolkit.recipe.reading import annotation_at, defaults, known_paths, merge, read_plain, spelled_out
+from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_value, read_yaml
 
-SUFFIXES = (".yaml", ".yml")
 OF_ONE_SYSTEM = ("name", "published")  # not inherited by `extends`
-SHORT = {name: f"training.{name}" for name in ("device", "precision", "init_from")}
 PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # overrides cannot add entries here
+SHORT = {name: f"training.{name}" for name in ("device", "precision", "init_from")}
 
 
 def load_recipe(
@@ -57,22 +51,14 @@ def load_recipe(
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     """The file that a recipe's name means: in `folder`, else in the working directory, else one of the toolkit's own.
 
-    Raises: RecipeError, with the nearest name, if there is none; also if it is not a YAML file.
+    Raises: RecipeError, with the nearest name, if there is none.
     """
-    name = Path(name)
-    folders = [Path()] if folder is None else [Path(folder), Path()]
-    candidates = list(dict.fromkeys(candidate / name for candidate in folders))  # an absolute name stays as it is
-    for candidate in filter(isfile, candidates):
-        if candidate.suffix not in SUFFIXES:
-            raise RecipeError(f"{candidate} is not a recipe: recipes end in {' or '.join(SUFFIXES)}.")
-        return candidate
-    if shipped := _shipped(str(name)):
-        return shipped
-    for candidate in filter(exists, candidates):
-        near = _nearby(Path(), [candidate]) if isdir(candidate) else ""
-        raise RecipeError(f"{candidate} is {kind_unless_file(candidate)}; one recipe is needed.{near}")
-    looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
-    raise RecipeError(f"No recipe {one_line(name.name)} in {one_line(looked)}.{_nearby(name, folders)}")
+    candidates = [Path(folder or "") / name, Path(name)]
+    found = next(filter(isfile, candidates), None) or shipped_recipes().get(str(name))
+    if found is None:
+        looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
+        raise RecipeError(f"No recipe {Path(name).name} in {looked}.{_nearby(candidates)}")
+    return found
 
 
 @cache
@@ -81,15 +67,6 @@ def shipped_recipes() -> dict[str, Path]:
     beside = [Path(__file__).parents[2] / name for name in ("toolkit_recipes", "recipes")]  # wheel, repository
     files = next((sorted(folder.glob("*/hparams/*.yaml")) for folder in beside if isdir(folder)), ())
     return {f"{file.parts[-3]}/{file.stem}": file for file in files}
-
-
-def _shipped(name: str, where: str = "") -> Path | None:
-    """The recipe of the toolkit with this full name, or the only one with this last part of a name."""
-    known = shipped_recipes()
-    alike = [full for full in known if name == full] or [full for full in known if full.endswith(f"/{name}")]
-    if len(alike) > 1:
-        raise RecipeError(f"{where}{len(alike)} recipes are called {name!r}: {join(alike)}. Write one of these names.")
-    return known[alike[0]] if alike else None
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
@@ -116,19 +93,15 @@ def as_overrides(values: Mapping[str, Any]) -> list[str]:
     >>> as_overrides({"training.epochs": 3, "fold": "1M", "training": {"patience": None}})
     ['--training.epochs=3', '--fold="1M"', '--training={"patience": null}']
     """
-
-    def plain(value: Any) -> Any:
-        return value.tolist() if hasattr(value, "tolist") else str(value)
-
-    return [f"--{key}={json.dumps(value, ensure_ascii=False, default=plain)}" for key, value in values.items()]
+    how = {"ensure_ascii": False, "default": lambda value: value.tolist() if hasattr(value, "tolist") else str(value)}
+    return [f"--{key}={json.dumps(value, **how)}" for key, value in values.items()]
 
 
 def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[Path, ...]) -> Keys:
     file = resolved(path)
-    if file in extending or len(extending) > DEEPEST:
-        chain = one_line(" -> ".join(p.name for p in (*extending, file)))
-        how = "in a circle" if file in extending else "too deeply"
-        raise RecipeError(f"{path.name}: recipes extend each other {how}: {chain}.")
+    if file in extending:
+        chain = " -> ".join(p.name for p in (*extending, file))
+        raise RecipeError(f"{path.name}: recipes extend each other in a circle: {chain}.")
     tree = read_yaml(path, at=(), trust=trust)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
     inherited = Keys()
@@ -136,34 +109,29 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         where = f"extends {tree.marks['extends']}"
         if not isinstance(base_name, str):
             raise RecipeError(f"{where}: the name of one file is needed, relative to {path.name}.")
-        base = path.parent / base_name
-        if not isfile(base) and (base := _shipped(base_name, f"{where}: ")) is None:
-            near = _nearby(Path(base_name), [path.parent])
-            raise RecipeError(f"{where}: no file {one_line(base_name)} beside {path.name}.{near}")
+        beside = path.parent / base_name
+        base = beside if isfile(beside) else shipped_recipes().get(base_name)
+        if base is None:
+            raise RecipeError(f"{where}: no file {base_name} beside {path.name}.{_nearby([beside])}")
         inherited = _load_tree(base, data_available, trust, (*extending, file))
         for own in OF_ONE_SYSTEM:
             inherited.pop(own, None)
     tree = merge(inherited, tree)
-    if without_data is None:
+    if data_available or without_data is None:
         return tree
     if not isinstance(without_data, Keys):
         raise RecipeError(f"without_data {tree.marks['without_data']}: a mapping is needed.")
-    small = merge(tree, without_data)  # merged in any case, so that its keys are checked
-    return tree if data_available else small
+    return merge(tree, without_data)
 
 
-def _nearby(name: Path, folders: list[Path]) -> str:
-    """A hint: the recipe with the nearest name, or all recipes in the folders."""
-    shown: dict[str, str] = {}
-    for folder in folders:
-        for near in (folder / name.parent, folder, folder / "hparams"):
-            for file in sorted(near.glob("*.y*ml")) if isdir(near) else ():
-                shown.setdefault(file.stem, str(file))
-    known = {key: full for full in shipped_recipes() for key in (full, full.split("/")[1])} | shown
-    if best := nearest(str(name), known) or nearest(name.stem, known):
-        return f" Did you mean {known[best]!r}?"
-    there = f" There are: {', '.join(sorted(shown.values()))}."
-    return there if shown else " `toolkit list-recipes` lists those that come with the toolkit."
+def _nearby(missing: Iterable[Path]) -> str:
+    """A hint: the recipe whose name is nearest to that of missing files, or where names are listed."""
+    known = {key: full for full in shipped_recipes() for key in (full, full.split("/")[1])}
+    for file in missing:
+        for folder in (file.parent, file.parent / "hparams"):
+            known |= {found.stem: str(found) for found in sorted(folder.glob("*.y*ml"))}
+    best = nearest(str(file), known) or nearest(file.stem, known)
+    return f" Did you mean {known[best]!r}?" if best else " `toolkit list-recipes` lists the toolkit's own."
 
 
 def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) -> Keys:
@@ -171,12 +139,8 @@ def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) 
     out = Keys()
     for key, text in _pairs(tokens):
         path = tuple(SHORT.get(key, key).split("."))
-        if path[0] in FILE_KEYS:
-            raise RecipeError(f"--{key}: {path[0]} can only be used in recipe files.")
-        if len(path) > DEEPEST:
-            raise RecipeError(f"--{one_line(key)}: a recipe has no such key.")
-        if not _is_known(path, tree):
-            raise _unknown_key(key, tree)
+        if annotation_at(path) is None or (path[:2] in PARTS and ".".join(path[:3]) not in known_paths(tree)):
+            raise RecipeError(f"--{key}: a recipe has no such key.{_nearest_key(key, tree)}")
         value = spelled_out(_override_value(path, text, folder, trust), annotation_at(path), COMMAND_LINE)
         for part in reversed(path):
             value = Keys({part: value}, {part: COMMAND_LINE})
@@ -184,37 +148,14 @@ def override_tree(tokens: Iterable[str], tree: Keys, folder: Path, trust: bool) 
     return out
 
 
-def _is_known(path: tuple[str, ...], tree: Keys) -> bool:
-    """Whether a recipe has this key; a level, head or loss has to be in this recipe."""
-    in_part = path[:2] in PARTS and len(path) > 2
-    return annotation_at(path) is not None and (not in_part or ".".join(path[:3]) in known_paths(tree))
-
-
-def _unknown_key(key: str, tree: Keys) -> RecipeError:
+def _nearest_key(key: str, tree: Keys) -> str:
+    """A hint: the key with this last part or these initials, such as lr, else the nearest."""
     paths = list(known_paths(tree))
     last = key.rpartition(".")[2].replace("-", "_")
     ends = {path.rpartition(".")[2]: path for path in reversed(paths)}
     initials = {"".join(word[:1] for word in end.split("_")): path for end, path in ends.items() if "_" in end}
-    at_another_depth = ends.get(nearest(last, ends) or "")
-    near = initials.get(last) or ends.get(key) or _repaired(key, tree, paths) or at_another_depth
-    hint = f" Did you mean {near!r}?" if near else " For a quick try: --training.epochs 1." if key == "debug" else ""
-    return RecipeError(f"--{key}: a recipe has no such key.{hint}")
-
-
-def _repaired(key: str, tree: Keys, paths: list[str]) -> str | None:
-    """The key, as far as it can be mended: unknown parts become the nearest at their place, or the only one there."""
-    known = ""
-    for part in key.split("."):
-        name: str | None = part
-        if not _is_known((*known.split("."), part) if known else (part,), tree):
-            there = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == known]
-            name = nearest(part, there) or (there[0] if len(there) == 1 else None)
-        if name is None and not known:
-            return nearest(key, paths)
-        if name is None:
-            return None if key.startswith(f"{known}.") else known
-        known = f"{known}.{name}".lstrip(".")
-    return known
+    near = initials.get(last) or ends.get(last) or nearest(key, paths) or ends.get(nearest(last, ends) or "")
+    return f" Did you mean {near!r}?" if near else ""
 
 
 def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
@@ -223,8 +164,7 @@ def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
     while rest:
         token = rest.pop(0)
         if not token.startswith("--") or token == "--":
-            hint = f" Write --{token}." if "=" in token and not token.startswith("-") else ""
-            raise RecipeError(f"{token!r} belongs to no option.{hint} Options are written --key VALUE or --key=VALUE.")
+            raise RecipeError(f"{token!r} belongs to no option. Options are written --key VALUE or --key=VALUE.")
         key, equals, text = token[2:].partition("=")
         if not equals:
             if rest and not rest[0].startswith("--"):

@@ -4,8 +4,6 @@
 >>> location = Location("model.fusion", Mark("ser.yaml", 7), keys)
 >>> str(location.child("args", "dim")), str(location.child("on"))
 ('model.fusion.args.dim in ser.yaml, line 9', 'model.fusion.on in ser.yaml, line 7')
->>> Location("model.fusion").before("args"), Location().before("args")
-('model.fusion.args: ', '')
 """
 
 from dataclasses import dataclass, field
@@ -18,17 +16,11 @@ class Mark:
 
     source: str
     line: int = 0
-    column: int = 0
 
     def __str__(self):
         if not self.source:
             return "on the command line"
         return f"in {self.source}" + (f", line {self.line}" if self.line else "")
-
-    @property
-    def exact(self) -> str:
-        """With the column, for errors in the YAML itself."""
-        return str(self).removeprefix("in ") + (f", column {self.column}" if self.line else "")
 
 
 COMMAND_LINE = Mark("")

@@ -86,32 +86,30 @@ def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
 def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
     """The child's keys on top of the base's, in a new mapping, where each key has the mark of the value that counts.
 
-    Raises: RecipeError if the child has an unknown key, a null that would remove a level, covariate, head or loss
-        which the base lacks, or single keys of a mapping that a tag such as !ref gives.
+    Raises: RecipeError if the child has a null that would remove a level, covariate, head or loss which the base
+        lacks, or single keys of a mapping that a tag such as !ref gives.
     """
     annotation = annotation_at(path)
     out = Keys(base, {**base.marks, **child.marks})
     for dependent in _dropped(base, child, annotation):
         out.pop(dependent, None)
     for key, value in child.items():
-        here, mark = (*path, key), child.marks.get(key)
-        kind = annotation_at(here)
-        if is_dataclass(annotation):
-            _check_key(key, annotation, Location(".".join(here), mark))
-        value = spelled_out(value, kind, mark)
+        here = (*path, key)
+        kind, where = annotation_at(here), Location(".".join(here), child.marks.get(key))
+        value = spelled_out(value, kind, where.mark)
         if isinstance(value, Keys):
             inherited = out.get(key)
             if isinstance(inherited, Tagged) and inherited.tag != "!PLACEHOLDER" and _identity_key(kind) not in value:
                 problem = f"its keys cannot be changed, since {inherited.tag} gives them {inherited.mark}"
-                raise RecipeError(f"{Location('.'.join(here), mark)}: {problem}: write the whole mapping there.")
+                raise RecipeError(f"{where}: {problem}: write the whole mapping there.")
             out[key] = merge(inherited if isinstance(inherited, Keys) else Keys(), value, here)
         elif value is not None or NoneType in members(kind):
             out[key] = value
         elif key in out:
             del out[key]
         elif is_dataclass(kind) and get_origin(annotation) is Mapping:
-            problem = f"null removes, but nothing of this name is inherited.{did_you_mean(key, out)}"
-            raise RecipeError(f"{Location('.'.join(here), mark)}: {problem}")
+            near = did_you_mean(key, out)
+            raise RecipeError(f"{where}: null removes, but nothing of this name is inherited.{near}")
         else:
             out[key] = None
     return out
@@ -122,15 +120,12 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
     identity = _identity_key(annotation)
     default = getattr(annotation, identity or "", None)  # a field's default is an attribute of its class
     old, new = base.get(identity, default), child.get(identity)
-    if None in (identity, old, new) or _names_the_same(old, new):
+    if None in (identity, old, new):
+        return ()
+    (one, _, name), (other, _, called) = (str(value).rpartition(":") for value in (old, new))
+    if name == called and (one == other or "" in (one, other)):  # `distribution:` says which one was meant
         return ()
     return ("level", "weight") if identity == "source" else ("args",)
-
-
-def _names_the_same(old: Any, new: Any) -> bool:
-    """Whether two names can be one plugin's; `distribution:` before one of them says which plugin the other meant."""
-    (one, _, name), (other, _, called) = (str(value).rpartition(":") for value in (old, new))
-    return name == called and (one == other or "" in (one, other))
 
 
 def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any:
@@ -144,8 +139,7 @@ def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any
             return _read_dataclass(annotation, check_value(value, dict), location)
         if get_origin(annotation) is Mapping:
             kind = get_args(annotation)[1]
-            items = [(k, v) for k, v in check_value(value, dict).items() if v is not None or not is_dataclass(kind)]
-            return {key: read_plain(kind, inner, location.child(key)) for key, inner in items}
+            return {k: read_plain(kind, inner, location.child(k)) for k, inner in check_value(value, dict).items()}
         return check_value(plain_values(value), annotation)
     except Mismatch as error:
         raise RecipeError(f"{location}: {error}") from None
@@ -153,8 +147,11 @@ def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any
 
 def _read_dataclass(cls: type, values: Mapping[str, Any], location: Location) -> Any:
     read: dict[str, Any] = {}
+    known = [*schema_of(cls), *(FILE_KEYS if cls is Recipe else ())]
     for key in values:
-        _check_key(key, cls, location.child(key))
+        if key not in schema_of(cls):
+            near = did_you_mean(key, known)
+            raise RecipeError(f"{location.child(key)}: unknown key.{near} Known: {', '.join(known)}.")
     for key, (kind, default) in schema_of(cls).items():
         if values.get(key) is not None or (key in values and NoneType in members(kind)):
             read[key] = read_plain(kind, values[key], location.child(key))
@@ -166,9 +163,3 @@ def _read_dataclass(cls: type, values: Mapping[str, Any], location: Location) ->
         return cls(**read)
     except BadField as error:
         raise RecipeError(f"{location.child(*error.path.split('.'))}: {error.problem}") from None
-
-
-def _check_key(key: str, cls: type, location: Location) -> None:
-    if key not in schema_of(cls):
-        known = [*schema_of(cls), *(FILE_KEYS if cls is Recipe and key not in FILE_KEYS else ())]
-        raise RecipeError(f"{location}: unknown key.{did_you_mean(key, known)} Known: {', '.join(known)}.")

@@ -19,8 +19,6 @@ from toolkit.recipe.locations import Keys, Mark
 CORE = "tag:yaml.org,2002:"
 POINTER = re.compile(r"<([^<>]+)>")
 MOST_VALUES = 100_000  # aliases and references can make a small file enormous
-MOST_TEXT = 10_000  # characters of a text with references
-DEEPEST = 50
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,14 @@ class _Resolver:
         self.open: list[Tagged] = []  # references that are being looked up
         self.values = 0
 
-    def value(self, value: Any, path: tuple[str, ...], *, in_code: bool = False) -> Any:
+    def value(self, value: Any, path: tuple[str, ...]) -> Any:
         self.values += 1
         if self.values > MOST_VALUES:
             raise RecipeError(f"{'.'.join(path)}: references give this recipe more than {MOST_VALUES} values.")
         if isinstance(value, Keys):
-            items = {key: self.value(v, (*path, key), in_code=in_code) for key, v in value.items()}
-            return Keys(items, value.marks)
+            return Keys({key: self.value(v, (*path, key)) for key, v in value.items()}, value.marks)
         if isinstance(value, list):
-            return [self.value(v, (*path, str(i)), in_code=in_code) for i, v in enumerate(value)]
+            return [self.value(v, (*path, str(i))) for i, v in enumerate(value)]
         if not isinstance(value, Tagged) or (value.tag == "!PLACEHOLDER" and self.keep_placeholders):
             return value
         if value.tag == "!ref":
@@ -64,19 +61,17 @@ class _Resolver:
         if value.tag == "!PLACEHOLDER":
             key = ".".join(path)
             raise RecipeError(f"{key} {value.mark}: this placeholder must be filled, for example with --{key} VALUE.")
-        code = Tagged(value.tag, self.value(value.value, path, in_code=True), value.mark)
-        return code if in_code else run_code(code)  # code in the argument of other code is run with it
+        return run_code(value.tag, self.value(value.value, path), value.mark)
 
     def _reference(self, reference: Tagged) -> Any:
-        if reference in self.open or len(self.open) > DEEPEST:
-            problem = "leads back to itself" if reference in self.open else "goes through too many others"
-            raise RecipeError(f"{reference.mark.exact}: the reference {reference.value!r} {problem}.")
+        if reference in self.open:
+            raise RecipeError(f"{reference.mark}: the reference {reference.value!r} leads back to itself.")
         self.open.append(reference)
         text = reference.value.strip()
         if whole := POINTER.fullmatch(text):
             value = self._look_up(whole[1], reference)
         else:
-            values = {pointer: self._look_up(pointer, reference) for pointer in set(POINTER.findall(text))}
+            values = {pointer: self._look_up(pointer, reference) for pointer in POINTER.findall(text)}
             value = _fill(text, values, reference.mark)
         self.open.pop()
         return value
@@ -89,8 +84,7 @@ class _Resolver:
             value = self._reference(value) if isinstance(value, Tagged) and value.tag == "!ref" else value
             if not isinstance(value, Mapping) or part not in value:
                 near = did_you_mean(part, value if isinstance(value, Mapping) else ())
-                problem = f"{reference.mark.exact}: the reference {reference.value!r} finds nothing.{near}"
-                raise RecipeError(f"{problem} It is written like <audio.sample_rate>.")
+                raise RecipeError(f"{reference.mark}: the reference {reference.value!r} finds nothing.{near}")
             value = value[part]
         return self.value(value, path)
 
@@ -99,17 +93,15 @@ def _fill(text: str, values: Mapping[str, Any], mark: Mark) -> Any:
     """Text with the values in it; a number if it is arithmetic on numbers."""
     for pointer, value in values.items():
         if not isinstance(value, (str, int, float)):
-            raise RecipeError(f"{mark.exact}: <{pointer}> is neither text nor a number and cannot be part of {text!r}.")
+            raise RecipeError(f"{mark}: <{pointer}> is neither text nor a number and cannot be part of {text!r}.")
     plain = {p: str(v).lower() if isinstance(v, bool) else str(v) for p, v in values.items()}
     filled = POINTER.sub(lambda match: plain[match[1]], text)
-    if len(filled) > MOST_TEXT:
-        raise RecipeError(f"{mark.exact}: the references make a text of more than {MOST_TEXT} characters.")
     if any(isinstance(value, (str, bool)) for value in values.values()):
         return filled
     try:
         value = arithmetic(POINTER.sub(lambda match: f"({plain[match[1]]})", text))
     except (ArithmeticError, ValueError) as error:
-        raise RecipeError(f"{mark.exact}: {text!r} cannot be computed: {error}.") from None
+        raise RecipeError(f"{mark}: {text!r} cannot be computed: {error}.") from None
     return filled if value is None else value
 
 
@@ -125,7 +117,7 @@ def arithmetic(text: str) -> int | float | None:
     return None if isinstance(value, str) else value
 
 
-def run_code(code: Tagged) -> Any:
+def run_code(tag: str, argument: Any, mark: Mark) -> Any:
     """Run a trusted tag with HyperPyYAML.
 
     Raises: RecipeError if it fails, or its result cannot stand in a resolved recipe, which reads the same everywhere.
@@ -133,25 +125,15 @@ def run_code(code: Tagged) -> Any:
     from hyperpyyaml import load_hyperpyyaml
     from ruamel.yaml.resolver import implicit_resolvers
 
-    name, known = code.tag.replace(CORE, "!!"), len(implicit_resolvers)
+    name, known = tag.replace(CORE, "!!"), len(implicit_resolvers)
     try:
-        value = load_hyperpyyaml(f"value: {_as_yaml(code)}")["value"]
+        value = load_hyperpyyaml(f"value: !<{tag}> {'' if argument is None else json.dumps(argument)}")["value"]
     except Exception as error:
-        raise RecipeError(f"{code.mark.exact}: {name} failed: {one_line(error)}") from error
+        raise RecipeError(f"{mark}: {name} failed: {one_line(error)}") from error
     finally:
         del implicit_resolvers[known:]  # HyperPyYAML's resolver of tuples, which would stay for all later files
     try:
         return json.loads(json.dumps(value, default=os.fspath, allow_nan=False))
     except (TypeError, ValueError):
         what = f"{name} gives a {type(value).__name__}"
-        raise RecipeError(f"{code.mark.exact}: {what}; a recipe holds text, numbers, lists and mappings.") from None
-
-
-def _as_yaml(value: Any) -> str:
-    if isinstance(value, Tagged):
-        return f"!<{value.tag}> {'' if value.value is None else _as_yaml(value.value)}"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_as_yaml(v)}" for key, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_as_yaml, value)) + "]"
-    return json.dumps(value)
+        raise RecipeError(f"{mark}: {what}; a recipe holds text, numbers, lists and mappings.") from None

@@ -11,7 +11,6 @@ from toolkit.recipe.training import TrainingSpec
 
 HIGHEST_RATE = 768_000  # Hz
 LONGEST_SEGMENT = 2**22  # samples: four minutes at 16 kHz
-LONGEST_NAME = 100  # bytes; the name of a run adds to it
 MOST_PARTS = 100  # of each kind in a system
 FUSED = "fused"
 EVERY_HEAD = "*"
@@ -22,17 +21,6 @@ TAKEN = {
     "covariates": ("label", "id", "path", "note"),
     "targets": ("note",),
 }
-# Names that torch.nn.ModuleDict reserves; written out, since recipes are checked without torch.
-MODULE_DICT = """
-    T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches
-    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys
-    load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop
-    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
-    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
-    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
-    set_extra_state set_submodule share_memory state_dict to to_empty train training type update values xpu zero_grad
-"""
-RESERVED = frozenset(MODULE_DICT.split())
 
 
 def names_in(on: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -121,15 +109,15 @@ class ModelSpec:
     losses: Mapping[str, LossSpec]
 
     def __post_init__(self):
-        for family in ("levels", "heads", "losses"):
-            if not getattr(self, family):
-                raise BadField(family, "is empty; at least one is needed.")
         for family in ("levels", "covariates", "heads", "losses"):
-            if len(getattr(self, family)) > MOST_PARTS:
-                raise BadField(family, f"has {len(getattr(self, family))} entries; {MOST_PARTS} are allowed.")
-            for name, part in getattr(self, family).items():
+            parts = getattr(self, family)
+            if not parts and family != "covariates":
+                raise BadField(family, "is empty; at least one is needed.")
+            if len(parts) > MOST_PARTS:
+                raise BadField(family, f"has {len(parts)} entries; {MOST_PARTS} are allowed.")
+            for name, part in parts.items():
                 _check_name(family, name)
-                if name in RESERVED or name in TAKEN.get(family, ()):
+                if name in TAKEN.get(family, ()):
                     raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
                 if (target := getattr(part, "target", None)) in TAKEN["targets"]:
                     raise BadField(f"{family}.{name}.target", f"cannot be used: the column {target!r} is reserved.")
@@ -160,8 +148,6 @@ def _check_on(part: str, on: str | tuple[str, ...], choices: Iterable[str], noun
     if not names:
         raise BadField(f"{part}.on", f"names nothing; at least one {noun} is needed.")
     require_known(f"{part}.on", names, choices, noun)
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadField(f"{part}.on", f"names {twice[0]!r} twice.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,13 +192,13 @@ class PublishedSpec:
     source: str | None = None
 
     def __post_init__(self):
-        given = {name: value for name in ("wa", "ua") if (value := getattr(self, name)) is not None}
-        for name, value in given.items():
+        for name in ("wa", "ua"):
+            if (value := getattr(self, name)) is None:
+                continue
             if not 1 < value <= 100:
                 raise BadField(name, f"is a percentage, above 1 and at most 100, not {value}.")
-        for name in ("corpus", "source"):
-            if given and not getattr(self, name):
-                raise BadField(name, "is needed beside published figures.")
+            if not (self.corpus and self.source):
+                raise BadField(name, "needs a corpus and a source beside it.")
 
 
 class Composition(Protocol):
@@ -247,8 +233,8 @@ class Recipe:
 
     def __post_init__(self):
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
-        if not re.fullmatch(r"[^\W_][\w.+-]*", self.name) or len(self.name.encode()) > LONGEST_NAME:
-            raise BadField("name", f"{self.name!r} names folders: at most {LONGEST_NAME} letters, digits and '_-+.'.")
+        if not re.fullmatch(r"[^\W_][\w.+-]{0,99}", self.name):
+            raise BadField("name", f"{self.name!r} names folders: at most 100 letters, digits and '_-+.'.")
         if isinstance(self.numbers_as_classes, str):
             object.__setattr__(self, "numbers_as_classes", (self.numbers_as_classes,))
         at_least(self, 0, "seed")

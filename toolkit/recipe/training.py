@@ -11,7 +11,6 @@ OptimizerName = Literal[
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"
 ]
 NEED_NO_ARGS = ("constant", "linear", "cosine")  # schedules; each of the others needs an argument
-MOST_WORKERS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +125,6 @@ class TrainingSpec:
         at_least(self, 1, "patience", "batch_size", "accumulate")
         at_least(self, 0, "fit_passes", "epochs", "min_epochs", "warmup_steps", "workers")
         at_least(self, 0, "feature_cache_mb", "checkpoint_minutes", "checkpoint_steps")
-        if self.workers > MOST_WORKERS:
-            raise BadField("workers", f"must be at most {MOST_WORKERS}, not {self.workers}: each is a process.")
         for name, none in (("batch_seconds", "batches of batch_size"), ("max_grad_norm", "no clipping")):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise BadField(name, f"must be above 0, or null for {none}, not {value}.")

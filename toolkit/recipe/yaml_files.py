@@ -6,47 +6,49 @@ is a number, `no` and `on` are text.
 """
 
 import math
-import re
-from os.path import isfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from toolkit.errors import RecipeError, one_line
-from toolkit.files import LONGEST, read_text, resolved
+from toolkit.errors import RecipeError
+from toolkit.files import read_text
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Mark
 from toolkit.recipe.reading import merge
-from toolkit.recipe.references import CORE, DEEPEST, MOST_VALUES, Tagged, resolve
+from toolkit.recipe.references import CORE, MOST_VALUES, Tagged, resolve
 
 LOOKED_UP = ("!ref", "!copy", "!PLACEHOLDER")
 INCLUDE = "!include:"
-MOST_FILES = 100  # that a recipe includes
+DEEPEST = 50  # values in values
 LONGEST_TEXT = 2**18  # characters of a file
 CODE = ("!new:", "!apply:", "!applyref:", "!name:", "!module:", CORE + "python/")
 TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
 OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))
+PLAIN = (CORE + "map", CORE + "seq", *TEXT, *OTHERS)
 Keypath = tuple[str, ...]
 NO_RECIPE: Keypath = ("",)  # no key of a recipe
 
 
-def read_yaml(
-    path: Path,
-    *,
-    at: Keypath = NO_RECIPE,
-    trust: bool = False,
-    including: tuple[Path, ...] = (),
-    included: list[Path] | None = None,
-) -> Keys:
+def read_yaml(path: Path, *, at: Keypath = NO_RECIPE, trust: bool = False) -> Keys:
     """Read a file that holds a mapping, and the files that it includes, as plain values and Tagged.
 
     Args: at: the key of a recipe that the file gives, () for a whole recipe; trust: whether tags that run code are kept
-        instead of refused; including: the files that include this one; included: all files included before, repeats
-        too.
+        instead of refused.
     Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
     """
+    return _read_file(path, at, trust, iter(range(MOST_VALUES)))
+
+
+def read_value(text: str, *, at: Keypath = NO_RECIPE, folder: Path | None = None, trust: bool = False) -> Any:
+    """Read one value from the command line, by the same rules; included files are relative to `folder`."""
+    node = _compose(text, "")
+    return None if node is None else _Reader("", folder or Path(), trust, iter(range(MOST_VALUES))).value(node, at)
+
+
+def _read_file(path: Path, at: Keypath, trust: bool, budget: Iterator[int]) -> Keys:
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -54,73 +56,49 @@ def read_yaml(
         raise RecipeError(f"{path} cannot be read: {reason}.") from None
     if len(text) > LONGEST_TEXT:
         raise RecipeError(f"{path.name} has {len(text):,} characters; a recipe has at most {LONGEST_TEXT:,}.")
-    if (node := _compose(text, path.name)) is None:
-        raise RecipeError(f"{path.name} is empty: keys such as 'model:' are needed.")
-    included = [] if included is None else included
-    reader = _Reader(path.name, path.parent, trust, including=(*including, resolved(path)), included=included)
-    values = reader.value(node, at)
+    node = _compose(text, path.name)
+    values = None if node is None else _Reader(path.name, path.parent, trust, budget).value(node, at)
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values
 
 
-def read_value(text: str, *, at: Keypath = NO_RECIPE, folder: Path | None = None, trust: bool = False) -> Any:
-    """Read one value from the command line, by the same rules; included files are relative to `folder`."""
-    node = _compose(text, "")
-    return None if node is None else _Reader("", folder or Path(), trust, including=(), included=[]).value(node, at)
-
-
 def _compose(text: str, source: str) -> Node | None:
-    directive = re.search(r"^%YAML\s+(\S+)", text, re.MULTILINE)
-    if directive and directive[1] != "1.2":
-        raise RecipeError(f"{Mark(source).exact}: YAML 1.2 is read here, not {directive[1]}.")
     try:
         return YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        place = error.problem_mark or error.context_mark
-        mark = Mark(source, place.line + 1, place.column + 1) if source and place else Mark(source)
-        hint = " (indent with spaces)" if "\\t" in str(error.problem) else ""
-        raise RecipeError(f"{mark.exact}: {error.problem or error.context}{hint}.") from None
-    except (YAMLError, RecursionError, ValueError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise RecipeError(f"{Mark(source).exact}: this is not YAML: {reason}.") from None
-
-
-def _joined(text: Any) -> Any:
-    """Text with its surrogate pairs, as JSON writes characters beyond U+FFFF, as characters; a lone half stays."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if isinstance(text, str) else text
+    except (YAMLError, RecursionError) as error:
+        place = getattr(error, "problem_mark", None)
+        mark = Mark(source, place.line + 1) if source and place else Mark(source)
+        problem = getattr(error, "problem", None) or f"this is not YAML: {str(error).splitlines()[0]}"
+        hint = " (indent with spaces)" if "\\t" in problem else ""
+        raise RecipeError(f"{mark}: {problem}{hint}.") from None
 
 
 class _Reader:
-    """Turns the nodes of one file into values."""
+    """Turns the nodes of one file into values; `budget` gives a number for each value that may still be read."""
 
-    def __init__(self, source: str, folder: Path, trust: bool, *, including: tuple[Path, ...], included: list[Path]):
-        self.source, self.folder, self.trust = source, folder, trust
-        self.including, self.included = including, included
+    def __init__(self, source: str, folder: Path, trust: bool, budget: Iterator[int]):
+        self.source, self.folder, self.trust, self.budget = source, folder, trust, budget
         self.scalars = YAML(typ="safe", pure=True).constructor
-        self.values = 0
 
     def value(self, node: Node, at: Keypath) -> Any:
         tag = node.tag
-        self.values += 1
-        if len(at) > DEEPEST:
-            raise self._error(node, "it is nested too deeply, or an alias refers to a value that it is part of.")
-        if self.values > MOST_VALUES:
-            raise self._error(node, f"a recipe with more than {MOST_VALUES} values is not read.")
+        if next(self.budget, None) is None or len(at) > DEEPEST:
+            limits = f"more than {MOST_VALUES} values, or values that are nested more than {DEEPEST} deep"
+            raise self._error(node, f"this has {limits}; an alias or a file may hold itself.")
         if tag.startswith(INCLUDE):
             return self._include(node, at)
         if tag.startswith(CODE):
-            self._refuse_code(node)
-            empty = isinstance(node, ScalarNode) and not node.value
-            return Tagged(tag, None if empty else self._content(node, at), self._mark(node))
+            if not self.trust:
+                problem = f"the tag {tag.replace(CORE, '!!')} runs code, and a recipe only holds values."
+                raise self._error(node, f"{problem} If you trust whoever wrote it, pass --trust-recipe.")
+            return Tagged(tag, None if node.value == "" else self._content(node, at), self._mark(node))
         if isinstance(node, ScalarNode) and tag in LOOKED_UP:
             return Tagged(tag.replace("copy", "ref"), node.value, self._mark(node))
-        if tag in {MappingNode: (CORE + "map",), SequenceNode: (CORE + "seq",)}.get(type(node), (*TEXT, *OTHERS)):
-            return self._content(node, at)
-        name = tag.replace(CORE, "!!")
-        hint = " Write !include:file.yaml." if name == "!include" else ""
-        known = "!ref, !copy, !include:file.yaml, !PLACEHOLDER"
-        raise self._error(node, f"the tag {name} cannot be used here.{hint} Known: {known}.")
+        if tag not in PLAIN:
+            known = "!ref, !copy, !include:file.yaml, !PLACEHOLDER"
+            raise self._error(node, f"the tag {tag.replace(CORE, '!!')} cannot be used here. Known: {known}.")
+        return self._content(node, at)
 
     def _content(self, node: Node, at: Keypath) -> Any:
         if isinstance(node, SequenceNode):
@@ -130,13 +108,10 @@ class _Reader:
     def _mapping(self, node: MappingNode, at: Keypath) -> Keys:
         out = Keys()
         for key_node, value_node in node.value:
-            key = _joined(key_node.value)
-            if key_node.tag.startswith(CODE):
-                self._refuse_code(key_node)
+            key = key_node.value
             if not isinstance(key_node, ScalarNode) or key_node.tag not in TEXT:
-                hint = " Merge keys are not supported; `extends` merges files." if key == "<<" else ""
-                shown = f'; write "{key}"' if isinstance(key, str) and not hint else ""
-                raise self._error(key_node, f"a key must be text{shown}.{hint}")
+                hint = "`extends` merges files, and << does nothing" if key == "<<" else f'write "{key}"'
+                raise self._error(key_node, f"a key must be text; {hint}.")
             if key in out:
                 raise self._error(key_node, f"the key {key!r} occurs twice (first {out.marks[key]}).")
             out[key] = self.value(value_node, (*at, key))
@@ -145,43 +120,25 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode) -> Any:
         if node.tag not in OTHERS:
-            return _joined(node.value)
+            return node.value
         try:
             value = self.scalars.construct_object(node)
         except (ValueError, LookupError):
-            shown, kind = one_line(node.value)[:40], node.tag.replace(CORE, "!!")
-            raise self._error(node, f"{shown!r} is not a value of {kind}.") from None
+            raise self._error(node, f"{node.value!r} is not a value of {node.tag.replace(CORE, '!!')}.") from None
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._error(node, f"{one_line(node.value)[:40]} is not finite; a recipe's numbers must be.")
-        if isinstance(value, int) and abs(value) >= 10**LONGEST:
-            raise self._error(node, f"{one_line(node.value)[:20]}... is too large: at most {LONGEST} digits are read.")
+            raise self._error(node, f"{node.value} is not finite; a recipe's numbers must be.")
         return value
 
     def _include(self, node: Node, at: Keypath) -> Keys:
-        path = self.folder / node.tag.removeprefix(INCLUDE)
         if not isinstance(node, MappingNode) and node.value:
             raise self._error(node, f"only a mapping of changed keys can follow {node.tag}.")
-        if not isfile(path):
-            raise self._error(node, f"the included file {one_line(path)} does not exist.")
-        if resolved(path) in self.including:
-            chain = " -> ".join(p.name for p in (*self.including, resolved(path)))
-            raise self._error(node, f"a file includes itself: {chain}.")
-        self.included.append(path)
-        if len(self.included) > MOST_FILES:
-            raise self._error(node, f"a recipe that includes more than {MOST_FILES} files is not read.")
         at = at[at[:1] == ("without_data",) :]
-        tree = read_yaml(path, at=at, trust=self.trust, including=self.including, included=self.included)
+        tree = _read_file(self.folder / node.tag.removeprefix(INCLUDE), at, self.trust, self.budget)
         changes = self._mapping(node, at) if isinstance(node, MappingNode) else Keys()
         return resolve(merge(tree, changes, at), keep_placeholders=True)
 
-    def _refuse_code(self, node: Node) -> None:
-        if not self.trust:
-            problem = f"the tag {node.tag.replace(CORE, '!!')} runs code, and a recipe only holds values."
-            raise self._error(node, f"{problem} If you trust whoever wrote it, pass --trust-recipe.")
-
     def _mark(self, node: Node) -> Mark:
-        start = node.start_mark
-        return Mark(self.source, start.line + 1, start.column + 1) if self.source else COMMAND_LINE
+        return Mark(self.source, node.start_mark.line + 1) if self.source else COMMAND_LINE
 
     def _error(self, node: Node, problem: str) -> RecipeError:
-        return RecipeError(f"{self._mark(node).exact}: {problem}")
+        return RecipeError(f"{self._mark(node)}: {problem}")

@@ -4,15 +4,12 @@ Each template in template/package and in the kind's own folder becomes a file of
 NAME stand for the plugin's module and name.
 """
 
-import contextlib
-import keyword
-import os
 import re
 import shlex
-import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions, version
 from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 
 from toolkit.errors import PluginError
@@ -32,13 +29,9 @@ class Package:
     name: str  # of the plugin and of the distribution, for example "my-prosody"
 
     def __post_init__(self):
-        if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", self.name):
-            near = "-".join(re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", self.name).lower()))
-            hint = f" Write {near!r}." if re.match("[a-z]", near) else ""
-            raise PluginError(
-                f"A plugin cannot be called {self.name!r}: write words of lower case letters and digits joined by "
-                f"'-', with a letter first.{hint}"
-            )
+        if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", self.name) or iskeyword(self.module):
+            needed = "words of lower case letters and digits joined by '-', such as my-plugin, with a letter first"
+            raise PluginError(f"A plugin cannot be called {self.name!r}: write {needed}, and no word of Python.")
 
     @property
     def module(self) -> str:
@@ -54,8 +47,6 @@ class Package:
         """Path inside the package's folder -> content.
 
         The module lies in src/: Python, started beside a package folder of the same name, would import that folder.
-
-        Raises: PluginError if the module or the class has the name of something else in the package.
         """
         environment = templates(TEMPLATES)  # Python, YAML and TOML: nothing is escaped, since all names are checked
         module = (TEMPLATES / self.kind.name / "src/MODULE" / f"{self.kind.name}.py.j2").read_text(encoding="utf-8")
@@ -75,12 +66,6 @@ class Package:
                 path = str(file.relative_to(folder).with_suffix("")).replace("MODULE", self.module)
                 template = environment.from_string(file.read_text(encoding="utf-8"))
                 content[path.replace("NAME", self.name)] = template.render(names)
-        imports = re.findall(rf"^from (?!{self.module}\b)\S+ import (.+)$", "\n".join(content.values()), re.MULTILINE)
-        imported = {name for line in imports for name in line.split(", ")}
-        taken = {*keyword.kwlist, "tests", "null"}  # YAML reads null as no value
-        if self.class_name in imported or taken & {self.module, self.class_name}:
-            problem = "the name already has a meaning in its package"
-            raise PluginError(f"A plugin cannot be called {self.name!r}: {problem}.")
         return content
 
 
@@ -92,19 +77,11 @@ def write_package(registry: Registry, kind: str, name: str, *, folder: str | Pat
         written.
     """
     package = Package(kind_called(kind), name)
-    for info in (info for info in registry.list_plugins(kind) if info.name == name):
-        found = f"{info.distribution} {info.version} declares {kind} {name!r} already"
-        raise PluginError(f"{found}, and recipes would have to write 'distribution:{name}'. Choose another name.")
-    with contextlib.suppress(PackageNotFoundError):
-        found = f"{name} {version(name)}"
-        raise PluginError(f"A distribution {found} is installed, and yours would replace it. Choose another name.")
+    declared = any(info.name == name for info in registry.list_plugins(kind))
     spec = find_spec(package.module)
-    if package.module in sys.stdlib_module_names or (spec is not None and spec.origin is not None):
-        there = f"A module {package.module} exists already"
-        raise PluginError(f"{there}, and yours would shadow it. Choose another name.")
+    if declared or list(distributions(name=name)) or (spec is not None and spec.origin is not None):
+        raise PluginError(f"A plugin, distribution or module {name!r} is installed already. Choose another name.")
     folder = Path(name if folder is None else folder)
-    if os.path.exists(folder):
-        raise PluginError(f"{folder} exists already; name another folder with --output DIR.")
     content = package.render()
     with replacing(folder, PluginError, "name another folder with --output DIR") as partial:
         for path, text in content.items():
