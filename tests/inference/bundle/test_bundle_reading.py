@@ -284,9 +284,9 @@ class TestPlugins:
         assert read.system.pretrained == {"mfcc": "ada/mfcc"} and read.system.random_backbones == []
 
 
-def test_config_json_with_a_byte_order_mark_or_other_bytes_is_one_line(bundle):
+def test_config_json_in_other_bytes_is_one_line(bundle):
     text = (bundle / "config.json").read_bytes()
-    for data in (b"\xef\xbb\xbf" + text, text.decode().encode("utf-16"), b"\xff" + text, text[:-3], b"[]", b"3"):
+    for data in (text.decode().encode("utf-16"), b"\xff" + text, text[:-3], b"[]", b"3"):
         (bundle / "config.json").write_bytes(data)
         assert "config.json" in refusal(bundle)
 

@@ -164,7 +164,7 @@ def test_options_that_contradict_the_microphone_are_refused(hears, bundle, talk,
     hears(talk)
     assert "Name what to label, or give --microphone without a name." in ends(bundle, talk)
     done = run(bundle)
-    assert done.exit_code == 2 and "Name what to label, or give --microphone." in done.stderr
+    assert done.exit_code == 2 and "Name what to label, or give --microphone without a name." in done.stderr
     gendered = write_bundle(tmp_path / "gendered", covariate="{source: label}")
     assert "--covariate gender=F" in ends(gendered)
     assert "The hop is 0.5 s" in ends(bundle, "--hop", "0.5")

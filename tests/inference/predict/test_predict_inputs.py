@@ -116,7 +116,7 @@ def test_a_row_without_the_covariate_is_skipped_by_name(gendered, folder, tmp_pa
         (["--covariate", "gendre=F"], "Did you mean 'gender'?"),
         (["--covariate", "gender=X"], "'X' is not one of F, M"),
         (["--covariate", "gender"], "NAME=VALUE"),
-        (["--covariate", "gender=F", "--covariate", "gender=M"], "twice"),
+        (["--covariate", "gender=F", "--covariate", "gender=M"], "each name once"),
         (["--covariate", "gender=@sex"], "name columns of a manifest"),
     ],
 )

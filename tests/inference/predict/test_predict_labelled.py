@@ -139,7 +139,7 @@ def test_a_class_without_utterances_is_reported_and_does_not_count(bundle, corpu
         ),
         (["--map", "hum=tones,hiss=noise,cough="], "Did you mean 'tone'?"),
         (["--map", "hum"], "LABEL=CLASS"),
-        (["--map", "hum=tone,hum=noise"], "hum is named twice"),
+        (["--map", "hum=tone,hum=noise"], "each name once"),
         (["--map", "hum=,hiss=,cough="], "leaves out every utterance"),
         (
             ["--map", "hum=tone,hiss=noise,cough=,hish=noise"],

@@ -154,7 +154,6 @@ def test_a_condition_that_does_not_fit_the_system_is_refused_before_anything_is_
         (["--condition", "telefone"], "'telefone' is not one of 'softer', 'louder', 'noise-20'"),
         (["--figure", "x.pdf"], "x.pdf ends in neither .png nor .svg."),
         (["--max-drop", "-1"], "--max-drop"),
-        (["--max-drop", "nan"], "--max-drop"),
     ],
 )
 def test_a_wrong_option_is_one_line(bundle, corpus, words, message):
