@@ -286,7 +286,7 @@ class TestPlugins:
 
 def test_config_json_in_other_bytes_is_one_line(bundle):
     text = (bundle / "config.json").read_bytes()
-    for data in (text.decode().encode("utf-16"), b"\xff" + text, text[:-3], b"[]", b"3"):
+    for data in (b"\xff" + text, text[:-3], b"[]", b"3"):
         (bundle / "config.json").write_bytes(data)
         assert "config.json" in refusal(bundle)
 
