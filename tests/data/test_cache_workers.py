@@ -52,9 +52,10 @@ def test_for_a_gpu_workers_read_and_the_process_itself_computes(recipe, workers)
     parts = Parts(recipe)
     with closing(parts.cache()) as cache:
         lacking = cache._lacking(utterance for segments in parts.sets for utterance in cache._utterances(segments))
-        work = cache_features.Computation(lacking, cache._rows, device="cuda")
-        assert work._loader().num_workers == 2
-        work.compute(progress=False)
+        work = cache_features.Computation(cache, lacking)
+        work.on_cpu = False
+        assert work.loader().num_workers == 2
+        work.run()
         assert len(parts.computed) == UTTERANCES == len(stored_files()) and not cache._lacking(u for u, _ in lacking)
 
 

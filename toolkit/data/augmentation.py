@@ -35,14 +35,11 @@ class Step:
 
 
 class Augmentations:
-    """A recipe's augmentations in order, but those of waveforms first, since features are made from waveforms.
-
-    Args: steps; seed: of the run; segment_samples: length of the longest waveform that a level gets.
-    """
+    """A recipe's augmentations in order, but those of waveforms first, since features are made from waveforms."""
 
     def __init__(self, steps: Iterable[Step], *, seed: int, segment_samples: int):
         acting = [step for step in steps if step.p]
-        self.seed, self.segment_samples = seed, segment_samples
+        self.seed, self.segment_samples = seed, segment_samples  # of the run; the longest waveform that a level gets
         self.waves = [step for step in acting if step.augmentation.reads == "wave"]
         self.others = [step for step in acting if step.augmentation.reads != "wave"]
 
@@ -81,8 +78,7 @@ class Augmentations:
         return replace(batch, inputs=features, mix=mix)
 
     def _mixed(self, step: Step, features: Mapping[str, Seq], first: tuple) -> tuple[Mapping[str, Seq], Mix | None]:
-        generator = self._generator(step, first)
-        if not _happens(step, generator):
+        if (generator := self._generator(step, first)) is None:
             return features, None
         mixed = step.augmentation.mix(features, generator)
         rule = "features of the same levels, shapes and dtypes, and a Mix"
@@ -97,8 +93,7 @@ class Augmentations:
         return Seq(values, seq.lengths, full=seq.full)
 
     def _row(self, step: Step, values: Tensor, draw: Draw) -> Tensor:
-        generator = self._generator(step, draw.place)
-        if not _happens(step, generator):
+        if (generator := self._generator(step, draw.place)) is None:
             return values
         changed = step.augmentation.change(values, generator)
         is_wave = step.augmentation.reads == "wave"
@@ -108,9 +103,11 @@ class Augmentations:
         require_rule(step.augmentation, "change", holds, rule, changed)
         return changed
 
-    def _generator(self, step: Step, place: tuple) -> torch.Generator:
+    def _generator(self, step: Step, place: tuple) -> torch.Generator | None:
+        """The random numbers of a step at a place; None if nothing is changed there."""
         key = (step.name, *step.levels) if step.augmentation.reads == "features" else (step.name,)
-        return torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *place))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "augmentation", *key, *place))
+        return generator if step.p == 1 or float(torch.rand((), generator=generator)) < step.p else None
 
 
 def _is_mixed(made: Any, features: Mapping[str, Seq]) -> bool:
@@ -122,10 +119,6 @@ def _is_mixed(made: Any, features: Mapping[str, Seq]) -> bool:
         for of in (features, made[0])
     )
     return given == returned
-
-
-def _happens(step: Step, generator: torch.Generator) -> bool:
-    return step.p == 1 or float(torch.rand((), generator=generator)) < step.p
 
 
 def build_augmentations(recipe: Recipe) -> Augmentations:

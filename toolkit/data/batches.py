@@ -18,9 +18,7 @@ class LengthBatches:
     A draw multiplies each length by a random factor of 1 to `reach`, sorts the rows by the products, and cuts them at
     the same places. The row at a place is then never longer than `reach` times the one that is there without a draw.
     The sizes of the batches allow for that, so that no draw exceeds the limit.
-
-    Args: lengths: of the rows, from 1 to `limit`, which holds for a batch's number of rows times its longest; most:
-        rows in a batch; reach: 1 draws only the order of the batches.
+    `limit` holds for a batch's number of rows times its longest; a reach of 1 draws only the order of the batches.
     """
 
     def __init__(self, lengths: Sequence[int], *, limit: float, most: int, reach: float = REACH):
@@ -52,11 +50,11 @@ class LengthBatches:
 class Draw(int):
     """The index of a segment with the place where it was drawn, which keys its random numbers."""
 
-    place: tuple[int, int, int]  # epoch, step, and row in the batch of all ranks
+    place: tuple[int, int, int]
 
     @classmethod
     def at(cls, index: int, *place: int) -> "Draw":
-        """A segment at a place."""
+        """A segment at a place: epoch, step, and row in the batch of all ranks."""
         draw = cls(index)
         draw.place = place
         return draw

@@ -35,10 +35,7 @@ KINDS = {"F32": torch.float32, "F16": torch.float16}  # in safetensors
 
 
 def rounded(features: Seq, *, level: str, precision: str) -> Seq:
-    """Round features to the values of a precision; the result is float32.
-
-    Raises: RecipeError if a value is too large for the precision.
-    """
+    """Round features to the values of a precision, as float32; RecipeError if one is too large for it."""
     if precision == "fp32":
         return Seq(features.values.float(), features.lengths, full=features.full)
     values = features.zeroed().values
@@ -58,13 +55,14 @@ def rows_of(features: Seq, *, precision: str) -> list[Tensor]:
 
 
 def front_end_description(
-    extractor: Extractor, *, code: Mapping[str, str], segments: SegmentSet, precision: str, device: str
+    extractor: Extractor,
+    *,
+    code: Mapping[str, str],  # distribution -> version of the front end's code
+    segments: SegmentSet,
+    precision: str,  # of the stored values
+    device: str,
 ) -> dict[str, Any]:
-    """Everything that features depend on besides the audio, JSON-able.
-
-    Args: extractor; code: distribution -> version of the front end's code; segments: for their sample rate and fixed
-        length; precision: of the stored values; device: only its type counts.
-    """
+    """Everything that features depend on besides the audio, JSON-able."""
     frozen = {name: weight for name, weight in extractor.named_parameters() if not weight.requires_grad}
     digest = hashlib.sha256()
     for name, parameter in frozen.items():
@@ -96,26 +94,23 @@ def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
     versions: dict[str, dict[str, str]] = {}
     for level, spec in recipe.model.levels.items():
         plugin = find_part("extractor", spec)
-        name = plugin.declaration.distribution
         versions[level] = {DISTRIBUTION: own}
         if not plugin.declaration.own:
+            name = plugin.declaration.distribution
             versions[level][name] = code_version(name, frozenset({plugin.package}))
-            # Nothing here checks that its front_end_args hold all that its features depend on.
+            # nothing here checks that its front_end_args hold all that its features depend on
             versions[level]["arguments"] = json.dumps(dict(spec.args), sort_keys=True)
     return versions
 
 
 class FeatureFiles:
-    """The files of one front end, in a folder that is made when needed.
-
-    Args: folder, description: of the front end; level: the first that uses it; rate: stored bytes per sample of audio.
-    """
+    """The files of one front end, in a folder that is made when needed."""
 
     def __init__(
         self, folder: Path, description: Mapping, *, say: Callable[[str], None], level: str = "", rate: float = 0.0
     ):
         self.folder, self.description, self.say = folder, dict(description), say
-        self.level, self.rate = level, rate
+        self.level, self.rate = level, rate  # the first level that uses it; stored bytes per sample of audio
         self._intact: set[str] = set()
 
     @contextmanager

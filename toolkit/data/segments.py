@@ -79,8 +79,7 @@ def padded(rows: Sequence[Tensor]) -> Seq:
 def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
     """Pad waveforms of segments, each [samples], with silence, as a system takes them.
 
-    Args: waves: of any lengths; one shorter than `MIN_SAMPLES` counts as that long; fixed_samples: each is padded to
-        it, which counts as real, or cut to it; None: real lengths.
+    A length is real, but at least `MIN_SAMPLES`; with `fixed_samples`, all are padded or cut to it, and it is real.
     """
     wave = padded(waves)
     lengths = wave.lengths.clamp_min(MIN_SAMPLES)
@@ -142,11 +141,7 @@ class SegmentSet(Items):
     def collate(
         self, items: Sequence[tuple[int, Tensor | Mapping[Key, Tensor] | ToolkitError]]
     ) -> Batch | ToolkitError:
-        """Put segments into a Batch, padded.
-
-        Args: items: indices of segments, each with its samples [samples], or with its features, level -> [time,
-            channels], and the samples of other levels, levels -> [samples].
-        """
+        """Put items, each with samples or what levels get, into a padded Batch; instead of it, the first error."""
         indices, values = zip(*items, strict=True)
         if error := next((value for value in values if isinstance(value, ToolkitError)), None):
             return error

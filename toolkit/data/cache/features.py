@@ -32,12 +32,12 @@ AT_ONCE = 4  # utterances per request to a worker: each answer costs a tenth of 
 
 
 class CachedUtterance(NamedTuple):
-    """An utterance whose features are stored: its name in the cache, its place in a set, its samples with padding."""
+    """An utterance whose features are stored."""
 
-    name: str
+    name: str  # in the cache
     segments: SegmentSet
-    index: int
-    samples: int
+    index: int  # of the utterance in this set
+    samples: int  # with padding
 
 
 Lacking = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each with the front ends that lack it
@@ -110,9 +110,8 @@ class FeatureCache:
             for front_end in sorted(incomplete, key=lambda one: one.folder):  # in one order, or two could deadlock
                 locks.enter_context(front_end.filling())
             if lacking := self._lacking(utterances, levels):  # other processes may have filled it
-                needed = sum(u.samples * one.rate for u, some in lacking for one in some)
-                make_room(needed, say=self.say)
-                Computation(lacking, self._rows, device=self.device).compute(progress=self.progress)
+                make_room(sum(u.samples * one.rate for u, some in lacking for one in some), say=self.say)
+                Computation(self, lacking).run()
         return utterances
 
     @cached_property
@@ -123,23 +122,24 @@ class FeatureCache:
         trained, *others = [segments.widths() for segments in self.whole]
         longest = max(map(max, [trained, *others]))
         silence = Seq(torch.zeros(1, longest), torch.tensor([longest]), full=True)  # values do not matter
-        keys: dict[str, str] = {}  # by level
+        of_level: dict[str, FeatureFiles] = {}
         files: dict[str, FeatureFiles] = {}  # by key
         for level, extractor in self.system.levels.items():
             settings = {"segments": self.whole[0], "precision": self.precision, "device": self.device}
             description = front_end_description(extractor, code=self.code[level], **settings)
-            keys[level] = key = front_end_key(description)
+            key = front_end_key(description)
             if key not in files:
-                rate = sum(row.nbytes for row in self._rows(level, silence)) / longest
+                rate = sum(row.nbytes for row in self.rows(level, silence)) / longest
                 files[key] = FeatureFiles(features_folder() / key, description, say=self.say, level=level, rate=rate)
-        stored_in_training = {key for level, key in keys.items() if level not in self.augmented}
+            of_level[level] = files[key]
+        stored_in_training = {one for level, one in of_level.items() if level not in self.augmented}
         needed = sum(one.rate * sum(map(sum, others)) for one in files.values())
-        needed += sum(files[key].rate * sum(trained) for key in stored_in_training)
+        needed += sum(one.rate * sum(trained) for one in stored_in_training)
         if not self._fits(needed):
             return {}
         for one in files.values():
             self._in_use.enter_context(one.in_use())
-        return {level: files[key] for level, key in keys.items()}
+        return of_level
 
     def _fits(self, needed: float) -> bool:
         if needed > self.limit_mb * 1e6:
@@ -159,7 +159,7 @@ class FeatureCache:
         lacking = ((u, [f for f in wanted if not f.holds(u.name)]) for u in by_name.values())
         return [(utterance, front_ends) for utterance, front_ends in lacking if front_ends]
 
-    def _rows(self, level: str, wave: Seq) -> list[Tensor]:
+    def rows(self, level: str, wave: Seq) -> list[Tensor]:
         """The features of an utterance's segments, [segments, samples], as they are stored."""
         rows = []
         for start in range(0, len(wave.lengths), BATCH_SIZE):
@@ -172,25 +172,21 @@ class FeatureCache:
         """The utterances of a set, each named by a hash of all that its features depend on besides the front end."""
         widths = segments.widths()
         utterances = []
-        for index, indices in enumerate(segments.by_utterance):
-            utterance = segments.utterances[index]
+        for index, (one, indices) in enumerate(zip(segments.utterances, segments.by_utterance, strict=True)):
             cuts = [(segments.segments[i].start, segments.segments[i].stop) for i in indices]
             padded = [widths[i] for i in indices]
-            what = [self._sha256(utterance.path), utterance.start, utterance.end, cuts, padded]
+            what = [self._sha256(one.path), one.start, one.end, cuts, padded]
             name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
             utterances.append(CachedUtterance(name, segments, index, sum(padded)))
         return utterances
 
 
 class Computation(Items):
-    """Utterances to compute. The process that gets an item computes and stores it, or for a GPU only reads its audio.
+    """Utterances to compute: the process that gets one computes and stores it, or for a GPU only reads its audio."""
 
-    Args: lacking; rows: computes, from a level and segments [segments, samples], what is stored of each; device.
-    """
-
-    def __init__(self, lacking: Lacking, rows: Callable[[str, Seq], list[Tensor]], *, device: str):
-        self.lacking, self.rows = lacking, rows
-        self.on_cpu = torch.device(device).type == "cpu"
+    def __init__(self, cache: FeatureCache, lacking: Lacking):
+        self.cache, self.lacking = cache, lacking
+        self.on_cpu = torch.device(cache.device).type == "cpu"
 
     def __len__(self) -> int:
         return len(self.lacking)
@@ -201,16 +197,21 @@ class Computation(Items):
         wave = utterance.segments.waves(utterance.index)
         return self._store(index, wave) if self.on_cpu else wave
 
-    def compute(self, *, progress: bool) -> None:
+    def _store(self, index: int, wave: Seq) -> None:
+        utterance, front_ends = self.lacking[index]
+        for front_end in front_ends:
+            front_end.write(utterance.name, self.cache.rows(front_end.level, wave))
+
+    def run(self) -> None:
         """Compute and store all, with one thread per process, so that bits do not depend on the process.
 
         Raises: CacheError if a worker is killed; the first ToolkitError of an utterance.
         """
         threads = torch.get_num_threads()
-        items = iter(self._loader())  # forks before the progress bar starts its thread
+        items = iter(self.loader())  # forks before the progress bar starts its thread
         try:
             torch.set_num_threads(1)
-            for index, one in bar(chain.from_iterable(items), "features", total=len(self), shown=progress):
+            for index, one in bar(chain.from_iterable(items), "features", total=len(self), shown=self.cache.progress):
                 if isinstance(one, ToolkitError):
                     raise one
                 if one is not None:
@@ -226,16 +227,10 @@ class Computation(Items):
             torch.set_num_threads(threads)
             del items  # ends the workers; once only the collector finds them, they are waited for 10 s
 
-    def _store(self, index: int, wave: Seq) -> None:
-        utterance, front_ends = self.lacking[index]
-        for front_end in front_ends:
-            front_end.write(utterance.name, self.rows(front_end.level, wave))
-
-    def _loader(self) -> DataLoader:
+    def loader(self) -> DataLoader:
         """With workers, unless few utterances are missing or forking is not allowed."""
         workers = min(MOST_WORKERS, torch.get_num_threads(), len(self) // LEAST_UTTERANCES)
         may_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
-        forks = {"multiprocessing_context": "fork", "num_workers": workers}
+        forks = {"multiprocessing_context": "fork", "num_workers": workers} if may_fork and workers > 1 else {}
         generator = torch.Generator()  # else the loader draws from the run's
-        options = forks if may_fork and workers > 1 else {}
-        return DataLoader(self, batch_size=AT_ONCE, collate_fn=list, generator=generator, **options)
+        return DataLoader(self, batch_size=AT_ONCE, collate_fn=list, generator=generator, **forks)
