@@ -27,13 +27,8 @@ def write_report(
     output: str | Path | None = None,
     **options: Any,
 ) -> Path:
-    """Write report.html, tables/ (Markdown, CSV, LaTeX) and figures/ (PNG, SVG, PDF).
+    """Write report.html, whose path is returned, tables/ and figures/; the options are those of `toolkit report`.
 
-    Args: folder: the experiment's folder, finished or not; baseline: the system to compare with, by default the first;
-        systems: those that are shown, by default all; protocol: the one whose results are shown, by default the first;
-        output: where to write, by default the same folder; options: pair, tsne_fold and speakers, as in `toolkit
-        report`.
-    Returns: the path of report.html.
     Raises: ExperimentError if the protocol has no finished run, the experiment lacks what an option names, or a file
         is refused.
     """

@@ -33,11 +33,11 @@ from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A cell that is done, the folder of its run, and the labels that it predicts."""
+    """A cell that is done; each file of its run is read once."""
 
     cell: Cell
-    folder: Path
-    labels: tuple[str, ...]
+    folder: Path  # of its run
+    labels: tuple[str, ...]  # that it predicts
 
     @cached_property
     def results(self) -> Mapping[str, Any]:
@@ -55,15 +55,12 @@ class FinishedRun:
         return read_confidence(self.folder, self.labels, self.results)
 
     def curve(self, metric: str) -> dict[int, float]:
-        """The test part's "wa" or "ua" after each epoch, from epochs.csv; ExperimentError if that is damaged."""
+        """The test part's "wa" or "ua" after each epoch."""
         with _damage_of(self.folder / EPOCHS) as file:
             return {int(row["epoch"]): float(row[f"test_{metric}"] or "nan") for row in read_csv(file)}
 
     def embeddings(self) -> np.ndarray:
-        """The fused embeddings of the utterances of `answers`: [utterances, size].
-
-        Raises: ExperimentError if embeddings.npz is damaged, or belongs to another run.
-        """
+        """The fused embeddings of the utterances of `answers`: [utterances, size]."""
         with _damage_of(self.folder / EMBEDDINGS) as path, require_file(path).open("rb") as file:
             arrays = np.load(file)
             if arrays["id"].tolist() != self.answers.id.tolist():
@@ -83,7 +80,7 @@ def _damage_of(file: Path) -> Iterator[Path]:
 
 
 class SystemRuns:
-    """The finished runs of one system under one protocol; each file is read once."""
+    """The finished runs of one system under one protocol."""
 
     def __init__(self, evidence: "Evidence", system: str, protocol: str):
         self.name, self.protocol, self.labels = system, protocol, evidence.plan.labels
@@ -91,20 +88,12 @@ class SystemRuns:
         self.runs = [run for run in evidence.runs if run.cell.key[:2] == (system, protocol)]
         cells = [cell for cell in evidence.cells if cell.key[:2] == (system, protocol)]
         self.planned, self.planned_folds = len(cells), len(evidence.plan.folds[protocol])
-
-    @property
-    def complete(self) -> bool:
-        """Whether every cell is done."""
-        return len(self.runs) == self.planned
-
-    @property
-    def folds(self) -> set[str]:
-        """The folds that have a finished run."""
-        return {run.cell.fold for run in self.runs}
+        self.complete = len(self.runs) == self.planned
+        self.folds = {run.cell.fold for run in self.runs}  # that have a finished run
 
     @cached_property
     def answers(self) -> Answers:
-        """The answers of all runs, which have to be there, one run after another."""
+        """The answers of all runs, one run after another; there must be a run."""
         return Answers(*map(np.concatenate, zip(*(vars(run.answers).values() for run in self.runs), strict=True)))
 
     @cached_property
@@ -153,10 +142,8 @@ class SystemRuns:
 
 
 class Evidence:
-    """Everything a report is made from.
+    """Everything a report is made from; `systems`: the only ones that count, by default all.
 
-    Args: folder: the experiment's folder; baseline: the system that the others are compared with, by default the first;
-        systems: the only ones that count, by default all.
     Raises: ExperimentError if the folder holds no experiment or a damaged one, or no system has one of the names.
     """
 
@@ -171,15 +158,14 @@ class Evidence:
         cells = tuple(cell for cell in whole.cells if cell.system in kept)
         self.plan = replace(whole, systems=kept, cells=cells)
         self.protocols, self.baseline = tuple(self.plan.folds), baseline or next(iter(kept))
-        places = dict.fromkeys((cell.protocol, cell.fold, cell.seed) for cell in cells)
+        places = dict.fromkeys(cell.key[1:] for cell in cells)
         # each system should have every place that any has: a table compares them
         self.cells = [Cell(name, *place, system.fingerprint) for place in places for name, system in kept.items()]
         records = Records(self.folder)
         self.changed = records.left_out(self.plan)
-        cells, run_folder = records.progress(self.plan, alive=False), records.run_folder
-        done = [cell for cell in cells if cell.state == "done"]
-        self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in done]  # as planned
-        self.failures = {c.cell.key: c.record.error or "" for c in cells if c.state == "failed"}
+        found, run_folder = records.progress(self.plan, alive=False), records.run_folder  # in the order of the plan
+        self.runs = [FinishedRun(c.cell, run_folder(c.record), self.plan.labels) for c in found if c.state == "done"]
+        self.failures = {c.cell.key: c.record.error or "" for c in found if c.state == "failed"}
         self.recipes = {name: system.recipe for name, system in kept.items()}  # resolved
         self.runs_of = {(name, p): SystemRuns(self, name, p) for p in self.protocols for name in kept}
 

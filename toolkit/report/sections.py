@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import product
 
 from toolkit.errors import ExperimentError, counted, join
 from toolkit.report.evidence import Evidence, SystemRuns, check_known
@@ -62,13 +61,17 @@ def sections(
     """
     tested, folds = evidence.tested(protocol), evidence.plan.folds[protocol]
     check_known("--speakers", "test fold", speakers, folds)
+    check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
     shown = shown_pair(evidence, protocol, pair)
-    embedded = _embedded_cell(evidence, shown, tsne_fold, folds)
+    embeddings = results.embedding_figure(shown, [tsne_fold] if tsne_fold else folds, evidence.plan.seeds)
+    if tsne_fold and embeddings is None:
+        names = join(tested.name for tested in shown)
+        raise ExperimentError(f"--tsne-fold: no seed has finished runs of {names} on {tsne_fold!r}.")
     found = {
         "What was run": [run_table(evidence), systems_table(evidence)],
         **_results(evidence, protocol),
         "Confusion": [results.confusion_figure(shown)],
-        "Embeddings": [results.embedding_figure(shown, embedded)],
+        "Embeddings": [embeddings],
         "Accuracy against epoch": [
             results.curve_figure(evidence, protocol, speakers or folds[:CURVES], m) for m in METRICS
         ],
@@ -117,17 +120,3 @@ def shown_pair(evidence: Evidence, protocol: str, names: Sequence[str] = ()) -> 
         return evidence.all_of(dict.fromkeys(names), protocol)
     first, *others = sorted(evidence.tested(protocol), key=lambda tested: tested.name != evidence.baseline)
     return [first, *sorted(others, key=lambda tested: -tested.runs[0].results["parameters"])[:1]]
-
-
-def _embedded_cell(
-    evidence: Evidence, pair: Sequence[SystemRuns], fold: str | None, folds: Sequence[str]
-) -> tuple[str, int] | None:
-    """The first fold and seed that all of the pair have; None if there is none, an error if `fold` is given."""
-    check_known("--tsne-fold", "fold", [fold] if fold else (), folds)
-    done = [{(run.cell.fold, run.cell.seed) for run in tested.runs} for tested in pair]
-    common = set.intersection(*done)
-    cell = next((cell for cell in product([fold] if fold else folds, evidence.plan.seeds) if cell in common), None)
-    if fold and cell is None:
-        names = join(tested.name for tested in pair)
-        raise ExperimentError(f"--tsne-fold: no seed has finished runs of {names} on {fold!r}.")
-    return cell

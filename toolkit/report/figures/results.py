@@ -1,6 +1,7 @@
 """Figures of an experiment's results: of all systems, and of two side by side."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,8 @@ from toolkit.statistics.metrics import METRICS
 def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric: str) -> Figure | None:
     """Accuracy against epoch for some test folds; None where none of them has runs of several epochs."""
     tested = evidence.tested(protocol)
-    panels = {}
-    for fold in folds:
-        curves = {system.name: _mean_curve(system, fold, metric) for system in tested}
-        if found := {system: values for system, values in curves.items() if values}:
-            panels[f"fold {fold}"] = found
+    by_fold = {fold: {t.name: curve for t in tested if (curve := _mean_curve(t, fold, metric))} for fold in folds}
+    panels = {f"fold {fold}": curves for fold, curves in by_fold.items() if curves}
     if not panels:
         return None
     systems, title = [system.name for system in tested], metric.upper()
@@ -141,14 +139,15 @@ def draw_confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -
     return figure
 
 
-def embedding_figure(pair: Sequence[SystemRuns], cell: tuple[str, int] | None) -> Figure | None:
-    """The pair's fused embeddings of one fold and seed by t-SNE; None if the pair has none in common."""
-    if cell is None:
+def embedding_figure(pair: Sequence[SystemRuns], folds: Sequence[str], seeds: Sequence[int]) -> Figure | None:
+    """The pair's fused embeddings by t-SNE, of the first fold and seed that all have; None if there is none."""
+    runs = [{(run.cell.fold, run.cell.seed): run for run in tested.runs} for tested in pair]
+    common = [cell for cell in product(folds, seeds) if all(cell in of_system for of_system in runs)]
+    if not common:
         return None
-    fold, seed = cell
-    runs = [run for tested in pair for run in tested.runs if (run.cell.fold, run.cell.seed) == cell]
-    embeddings = {run.cell.system: run.embeddings() for run in runs}
-    reference = runs[0].answers.reference
+    fold, seed = common[0]
+    embeddings = {tested.name: of_system[fold, seed].embeddings() for tested, of_system in zip(pair, runs, strict=True)}
+    reference = runs[0][fold, seed].answers.reference
     return Figure(
         "tsne",
         "Fused embeddings",

@@ -1,13 +1,14 @@
 """How reliable a system's probabilities are, as computed and at a temperature, and what abstaining changes."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 
 from toolkit.errors import PredictionError
 from toolkit.report.evidence import SystemRuns
-from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT, Format
+from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT
 from toolkit.report.tables.table import SYSTEM, Column, Table
 from toolkit.statistics.abstention import RULES, Answered, read_rule
 from toolkit.statistics.calibration import BINS, expected_calibration_error, negative_log_likelihood
@@ -58,14 +59,14 @@ def abstention_table(tested: Sequence[SystemRuns]) -> Table | None:
 def _measure_columns(group: str, suffix: str, read: Callable[[SystemRuns], np.ndarray | None]) -> list[Column]:
     """A column for each of `MEASURES`, of the probabilities that `read` gives; the suffix ends its key."""
 
-    def column(key: str, title: str, format: Format, measure: Callable[..., float]) -> Column:
-        def value(tested: SystemRuns) -> float | None:
-            found = read(tested)
-            return None if found is None else measure(found, tested.answers.reference, labels=tested.labels)
+    def value(tested: SystemRuns, measure: Callable[..., float]) -> float | None:
+        found = read(tested)
+        return None if found is None else measure(found, tested.answers.reference, labels=tested.labels)
 
-        return Column(key + suffix, title, format, group, value)
-
-    return [column(*measure) for measure in MEASURES]
+    return [
+        Column(key + suffix, title, format, group, partial(value, measure=measure))
+        for key, title, format, measure in MEASURES
+    ]
 
 
 def _abstaining(tested: SystemRuns, rule: str) -> SimpleNamespace:

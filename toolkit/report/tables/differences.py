@@ -83,7 +83,7 @@ def step_table(evidence: Evidence) -> Table:
         Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
     ]
     for metric in METRICS:
-        columns += difference_columns(metric, test=False)
+        columns += difference_columns(metric)[:2]  # without a test
     columns.append(Column("speakers", "speakers", COUNT, value=lambda row: row.comparisons[METRICS[0]].n_speakers))
     rows = []
     for system in evidence.plan.systems:
@@ -170,8 +170,8 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
     return corrected(found)
 
 
-def difference_columns(metric: str, *, test: bool = True) -> list[Column]:
-    """Columns of a metric: difference and interval, and with `test` p and verdict; rows are `Difference`."""
+def difference_columns(metric: str) -> list[Column]:
+    """Columns of a metric: difference, interval, p and verdict; rows are `Difference`."""
 
     def of(name: str):
         return lambda row: getattr(row.comparisons.get(metric), name, None)
@@ -183,13 +183,12 @@ def difference_columns(metric: str, *, test: bool = True) -> list[Column]:
         return None if row.against is None else "not compared"
 
     group = percent(metric)
-    columns = [
+    return [
         Column(f"{metric}_difference", "points", POINTS, group, of("difference")),
         Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group, of("interval")),
         Column(f"{metric}_p", "p", P_VALUE, group, of("p_corrected")),
         Column(f"{metric}_verdict", "verdict", TEXT, group, verdict),
     ]
-    return columns if test else columns[:2]
 
 
 def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:

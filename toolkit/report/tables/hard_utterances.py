@@ -1,7 +1,7 @@
 """Utterances that every system gets wrong with every seed."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -12,38 +12,26 @@ from toolkit.report.tables.table import Column, Table
 SHOWN = 50
 
 
-@dataclass
-class AnsweredUtterance:
-    """A test utterance, as in `Answers`, with each run's predicted label and its probability of the true label."""
-
-    id: str
-    speaker: str
-    reference: str
-    seconds: float
-    predicted: dict[str, list[str]] = field(default_factory=dict)  # by system
-    probabilities: list[float] = field(default_factory=list)
-
-
 def hard_utterance_table(evidence: Evidence, protocol: str) -> Table:
     """Utterances that all systems were tested on and always got wrong; lowest probability of the true class first."""
     tested, found = evidence.tested(protocol), {}
     for system in tested:
-        a = system.answers
-        facts = (x.tolist() for x in (a.id, a.speaker, a.reference, a.seconds, a.predicted, a.probabilities))
-        for name, speaker, reference, seconds, predicted, probabilities in zip(*facts, strict=True):
-            u = found.setdefault(name, AnsweredUtterance(name, speaker, reference, seconds))
+        columns = (values.tolist() for values in vars(system.answers).values())
+        for name, speaker, _, seconds, reference, predicted, probabilities in zip(*columns, strict=True):
+            facts = {"speaker": speaker or None, "seconds": seconds if seconds > 0 else None, "reference": reference}
+            u = found.setdefault(name, SimpleNamespace(id=name, **facts, predicted={}, given=[]))
             u.predicted.setdefault(system.name, []).append(predicted)
-            u.probabilities.append(probabilities[system.labels.index(reference)])
+            u.given.append(probabilities[system.labels.index(reference)])
     of_all = [u for u in found.values() if len(u.predicted) == len(tested)]
     hard = [u for u in of_all if not any(u.reference in predicted for predicted in u.predicted.values())]
-    given = {u.id: float(np.mean(u.probabilities)) for u in hard}
-    hard.sort(key=lambda u: (given[u.id], u.id))
+    given = lambda u: float(np.mean(u.given))  # noqa: E731
+    hard.sort(key=lambda u: (given(u), u.id))
     columns = [
         Column("id", "utterance"),
-        Column("speaker", "speaker", value=lambda u: u.speaker or None),
-        Column("seconds", "seconds", SECONDS, value=lambda u: u.seconds if u.seconds > 0 else None),
+        Column("speaker", "speaker"),
+        Column("seconds", "seconds", SECONDS),
         Column("reference", "is"),
-        Column("given", "its probability %", PERCENT_1, value=lambda u: given[u.id]),
+        Column("given", "its probability %", PERCENT_1, value=given),
     ]
     for name in (system.name for system in tested):
         answers = lambda u, name=name: _counts(u.predicted[name])  # noqa: E731
