@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_computed_for_every_batch(recipe, own_cache):
     # 24 utterances of at least 0.25 s in steps of 10 ms, of 13 float32: above 31,200 bytes
     with closing(parts.cache(limit_mb=0.03)) as cache:
         loader = SegmentLoader(parts.data.train, cache)
-        assert not cache.kept and not loader.dataset.files and cache.fill(parts.sets) == []
+        assert not cache.front_ends and not loader.dataset.files and cache.fill(parts.sets) == []
     assert not parts.computed and "feature_cache_mb is 0.03" in parts.said[0] and not own_cache.exists()
     assert len(parts.fill(limit_mb=0.05).computed) == UTTERANCES
 
@@ -96,7 +96,7 @@ def test_the_size_is_known_before_anything_is_computed(recipe):
     parts = Parts(recipe)
     stored = sum(values.nbytes for values in parts.fill().rows().values())
     rounded_down = parts.cache(limit_mb=stored * 0.95 / 1e6), parts.cache(limit_mb=stored * 1.1 / 1e6)
-    assert [cache.kept for cache in rounded_down] == [False, True]
+    assert [bool(cache.front_ends) for cache in rounded_down] == [False, True]
 
 
 def test_a_limit_of_zero_touches_no_disk(recipe, own_cache):

@@ -15,7 +15,7 @@ from fake_experiment import SER, SYNTHETIC, TEN, FakeExperiment, FakeSystem
 
 from toolkit.corpus.protocols import AS_PUBLISHED_STAMP
 from toolkit.errors import ExperimentError
-from toolkit.report import write_report
+from toolkit.report.page import write_report
 
 RANDOM = "random weights instead of pre-trained ones: <wav2vec2>"
 LABELS = ("a$b", "<script>c</script>", "d_e%", "f|g")

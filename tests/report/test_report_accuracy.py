@@ -7,10 +7,10 @@ import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment, predictions
 
 from toolkit.report.evidence import Evidence
+from toolkit.report.page import sections, summarise
 from toolkit.report.provenance import missing_table
-from toolkit.report.sections import sections, summarise
 from toolkit.report.tables.accuracy import accuracy_table, speaker_tables
-from toolkit.report.tables.differences import compared, difference_table, families, protocol_table, step_table
+from toolkit.report.tables.differences import compared, difference_table, families, protocol_tables
 from toolkit.statistics.comparison import holm, interval, sign_flip_test
 from toolkit.statistics.metrics import difference_by_speaker
 
@@ -234,7 +234,7 @@ def test_a_step_pairs_speakers_with_the_same_utterances_under_both_protocols(tmp
             left=lambda system, protocol, fold, seed: (protocol, fold) == ("speaker-dependent", missing),
         ),
     )
-    (row,) = step_table(found).rows
+    (row,) = protocol_tables(found)[1].rows
     assert row["speakers"] == speakers and (row["wa_difference"] is None) == (speakers == 0)
 
 
@@ -261,15 +261,15 @@ def test_a_note_says_when_there_are_too_many_comparisons_for_a_small_p(tmp_path)
 def test_protocols_are_in_order_and_a_step_is_the_paired_difference(tmp_path):
     protocols = ("loso-as-published", "loso", "loso-test-epoch")
     found = evidence(tmp_path, FakeExperiment({"ser": SER}, protocols=protocols))
-    table = protocol_table(found)
+    table, steps = protocol_tables(found)
     assert [column.key for column in table.columns if column.key.startswith("ua")] == [
         "ua_loso", "ua_loso-test-epoch", "ua_loso-as-published"
     ]  # fmt: skip
-    first, second = step_table(found).rows
+    first, second = steps.rows
     assert first["step"] == "loso → loso-test-epoch" and second["step"] == "loso-test-epoch → loso-as-published"
     (row,) = table.rows
     assert first["ua_difference"] == pytest.approx(row["ua_loso-test-epoch"] - row["ua_loso"])
     assert second["wa_difference"] == pytest.approx(row["wa_loso-as-published"] - row["wa_loso-test-epoch"])
     assert first["ua_interval"].low < first["ua_difference"] < first["ua_interval"].high
-    assert len(table.stamps) == len(step_table(found).stamps) == 2
+    assert len(table.stamps) == len(steps.stamps) == 2
     assert accuracy_table(found.all_of(["ser"], "loso"), name="t", title="t").stamps == ()

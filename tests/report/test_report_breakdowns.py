@@ -6,12 +6,11 @@ import sklearn.metrics as oracle
 from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_experiment, predictions
 
 from toolkit.report.evidence import Evidence
+from toolkit.report.page import sections, shown_pair
 from toolkit.report.provenance import run_table, systems_table
-from toolkit.report.sections import sections, shown_pair
 from toolkit.report.tables.accuracy import duration_table, gender_table, speaker_tables
-from toolkit.report.tables.confidence import abstention_table, calibration_table
-from toolkit.report.tables.differences import covariate_families, covariate_table, covariates
-from toolkit.report.tables.hard_utterances import SHOWN, hard_utterance_table
+from toolkit.report.tables.answers import SHOWN, abstention_table, calibration_table, hard_utterance_table
+from toolkit.report.tables.differences import covariate_families, covariate_table
 from toolkit.statistics.abstention import RULES
 from toolkit.statistics.calibration import (
     at_temperature,
@@ -130,7 +129,6 @@ def test_without_predictions_for_validation_parts_there_is_nothing_at_a_temperat
 
 def test_systems_that_differ_in_a_covariate_alone_are_families(tmp_path):
     found = evidence(tmp_path, paper_experiment(folds={s: (s,) for s in TEN[:6]}, utterances=8))
-    assert covariates(found) == ["gender"]
     assert covariate_families(found, "gender") == [
         {"ser": "without", "mf": "label", "mf_predicted": "predicted", "mf_shuffled": "shuffled"},
         {"mtl": "without", "mf_mtl": "label"},
@@ -165,7 +163,7 @@ def test_a_label_and_its_control_alone_are_compared_once(tmp_path):
 def test_no_pair_of_systems_that_differ_in_the_covariate_alone_gives_no_table(tmp_path):
     systems = {"ser": SER, "mf": FakeSystem(covariates={"age": {"source": "label"}}, heads=("emotion", "mfcc"))}
     found = evidence(tmp_path, FakeExperiment(systems, folds={"1M": ("1M",)}))
-    assert covariates(found) == ["age"] and covariate_table(found, "age", "loso") is None
+    assert covariate_table(found, "age", "loso") is None
 
 
 def always_wrong_on(numbers):
@@ -185,7 +183,7 @@ def test_utterances_that_all_get_wrong_are_listed_the_surest_errors_first(tmp_pa
         tmp_path,
         FakeExperiment(systems, folds={"1M": ("1M",)}, seeds=(1, 2), answer=always_wrong_on({2, 5})),
     )
-    table = hard_utterance_table(found, "loso")
+    table = hard_utterance_table(found.tested("loso"))
     assert [row["id"] for row in table.rows] == ["1M_005", "1M_002"]
     row = table.rows[0]
     (original,) = [r for r in predictions(found.runs[0]) if r["id"] == "1M_005"]
@@ -200,7 +198,7 @@ def test_an_utterance_that_one_seed_of_one_system_gets_right_is_not_hard(tmp_pat
 
     systems = {"ser": SER, "w2e": FakeSystem(levels=("wav2vec2",))}
     experiment = FakeExperiment(systems, folds={"1M": ("1M",)}, seeds=(1, 2), answer=answer)
-    assert [row["id"] for row in hard_utterance_table(evidence(tmp_path, experiment), "loso").rows] == ["1M_000"]
+    assert [row["id"] for row in hard_utterance_table(evidence(tmp_path, experiment).tested("loso")).rows] == ["1M_000"]
 
 
 def test_an_utterance_that_a_system_was_not_tested_on_is_not_listed(tmp_path):
@@ -211,7 +209,7 @@ def test_an_utterance_that_a_system_was_not_tested_on_is_not_listed(tmp_path):
         answer=always_wrong_on({0}),
         left=lambda system, protocol, fold, seed: (system, fold) == ("w2e", "1F"),
     )
-    table = hard_utterance_table(evidence(tmp_path, experiment), "loso")
+    table = hard_utterance_table(evidence(tmp_path, experiment).tested("loso"))
     assert [row["id"] for row in table.rows] == ["1M_000"]
     assert table.notes[0].startswith(f"1 of the {len(experiment.speaker_utterances('1M'))} utterances")
 
@@ -220,7 +218,7 @@ def test_fifty_hard_utterances_are_shown_and_a_note_has_their_number(tmp_path):
     experiment = FakeExperiment(
         {"ser": SER}, folds={s: (s,) for s in TEN[:3]}, answer=always_wrong_on(range(99)), utterances=30
     )
-    table = hard_utterance_table(evidence(tmp_path, experiment), "loso")
+    table = hard_utterance_table(evidence(tmp_path, experiment).tested("loso"))
     assert len(table.rows) > SHOWN == len(table.shown_rows) == 50
     assert f"{len(table.rows)} of the {len(table.rows)} utterances" in table.notes[0] and "50 of them" in table.notes[0]
 

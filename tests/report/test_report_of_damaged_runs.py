@@ -7,8 +7,8 @@ import pytest
 from fake_experiment import SER, FakeExperiment
 
 from toolkit.errors import ExperimentError
-from toolkit.report import write_report
 from toolkit.report.evidence import Evidence
+from toolkit.report.page import write_report
 from toolkit.training.run_folder import RunFolder
 
 

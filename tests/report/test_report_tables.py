@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from toolkit.report.tables.formats import (
+from toolkit.report.tables.table import (
     COUNT,
     DASH,
     INTERVAL,
@@ -16,8 +16,11 @@ from toolkit.report.tables.formats import (
     POINTS,
     POINTS_INTERVAL,
     TEXT,
+    Column,
+    Table,
+    escape_latex,
+    escape_markdown,
 )
-from toolkit.report.tables.table import Column, Table, escape_latex, escape_markdown
 from toolkit.statistics.comparison import Interval
 from toolkit.statistics.metrics import Spread
 

@@ -125,8 +125,8 @@ def status(folder: str, watch: bool):
 @click.option("--output", help="Where report.html, tables/ and figures/ go; by default DIR.")
 def report(folder, **options):
     """Write report.html, tables and figures of the experiment in DIR."""
-    from toolkit.report import write_report
     from toolkit.report.evidence import Evidence
+    from toolkit.report.page import write_report
 
     click.echo(write_report(folder, **options))
     if best := Evidence(folder, systems=options["systems"]).best_run():

@@ -1,7 +1,4 @@
-"""Front ends, the parts of levels that learn nothing: what their features depend on, and their files on disk.
-
-An utterance has a safetensors file with a tensor for each of its segments.
-"""
+"""Front ends, the parts of levels that learn nothing: what their features depend on, and their files on disk."""
 
 import hashlib
 import json
@@ -104,7 +101,7 @@ def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
 
 
 class FeatureFiles:
-    """The files of one front end, in a folder that is made when needed."""
+    """The files of one front end, one for each utterance with a tensor for each of its segments."""
 
     def __init__(
         self, folder: Path, description: Mapping, *, say: Callable[[str], None], level: str = "", rate: float = 0.0

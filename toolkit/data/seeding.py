@@ -1,8 +1,4 @@
-"""Random states derived from keys, so that a resumed run draws what an undisturbed one draws.
-
->>> derive_seed(1, "epoch", 3) == derive_seed(1, "epoch", 3), derive_seed(1, "epoch", 3) == derive_seed(1, "epoch", 4)
-(True, False)
-"""
+"""Random states derived from keys, so that a resumed run draws what an undisturbed one draws."""
 
 import hashlib
 import random

@@ -95,10 +95,6 @@ class Items(Dataset):
     An error that a worker raises would reach the loader's process as another type, with a traceback in its message.
     """
 
-    def read(self, index: int) -> Any:
-        """Make an item. Raises: ToolkitError if that is impossible."""
-        raise NotImplementedError
-
     def __getitem__(self, index: int) -> tuple[int, Any]:
         try:
             with plugin_failures():  # here, where the traceback is
@@ -138,9 +134,7 @@ class SegmentSet(Items):
     def __len__(self) -> int:
         return len(self.segments)
 
-    def collate(
-        self, items: Sequence[tuple[int, Tensor | Mapping[Key, Tensor] | ToolkitError]]
-    ) -> Batch | ToolkitError:
+    def collate(self, items: Sequence[tuple[int, Any]]) -> Batch | ToolkitError:
         """Put items, each with samples or what levels get, into a padded Batch; instead of it, the first error."""
         indices, values = zip(*items, strict=True)
         if error := next((value for value in values if isinstance(value, ToolkitError)), None):

@@ -8,8 +8,7 @@ from toolkit.corpus.protocols import training_protocol
 from toolkit.errors import counted, listed
 from toolkit.report.evidence import Evidence
 from toolkit.report.tables.differences import NOT_OF_THE_SYSTEM
-from toolkit.report.tables.formats import CLOCK, COUNT, LONG_TEXT, NUMBER
-from toolkit.report.tables.table import Column, Table
+from toolkit.report.tables.table import CLOCK, COUNT, LONG_TEXT, NUMBER, Column, Table
 from toolkit.terminal import clock
 
 

@@ -6,7 +6,7 @@ from os.path import relpath
 from pathlib import Path
 
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from toolkit.errors import ExperimentError, counted, join
 from toolkit.experiment.search import STAMPS, Search, setting_text, settings_of
@@ -16,16 +16,19 @@ from toolkit.report.figures.figure import COLOURS, image_bytes, new_figure, stam
 from toolkit.report.tables.table import escape_markdown
 
 PAGE, FIGURE = "search.md", "search.png"
+STATES = {state: state.name.lower() for state in TrialState} | {
+    TrialState.COMPLETE: "completed",
+    TrialState.FAIL: "failed",
+}
 
 
 def write_search(search: Search) -> Path:
-    """Write the best recipe, which extends the searched one, the figure and the page.
+    """Write the best recipe, which extends the searched one and whose path is returned, the figure and the page.
 
-    Returns: the path of the recipe.
     Raises: ExperimentError if no trial has a score, or a file cannot be written.
     """
     trials, keys = search.study.get_trials(deepcopy=False), [*search.space]
-    states = Counter(_state(trial) for trial in trials)
+    states = Counter(STATES[trial.state] for trial in trials)
     if not (scored := [trial for trial in trials if trial.state.name == "COMPLETE"]):
         raise ExperimentError(f"No trial has a score; their output is in {search.folder / 'cells'}.")
     best = search.study.best_trial
@@ -43,7 +46,7 @@ def write_search(search: Search) -> Path:
     rows = [["trial", "ended", "epochs", "valid WA + UA", *keys], ["---"] * (4 + len(keys))]
     for trial in sorted(trials, key=lambda t: (t not in scored, -(t.value or 0))):
         value = f"{trial.value:.4f}" if trial in scored else ""
-        facts = [trial.number, _state(trial), len(trial.intermediate_values), value]
+        facts = [trial.number, STATES[trial.state], len(trial.intermediate_values), value]
         settings = [setting_text(trial.params.get(key, "")) for key in keys]
         rows.append([escape_markdown(text) for text in [*facts, *settings]])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -54,11 +57,6 @@ def write_search(search: Search) -> Path:
     for name, content in files.items():
         write_whole(search.folder / name, content, ExperimentError, "choose another --output")
     return recipe
-
-
-def _state(trial: FrozenTrial) -> str:
-    name = trial.state.name.lower()
-    return {"complete": "completed", "fail": "failed"}.get(name, name)
 
 
 def _figure(search: Search, scored: list, stamps: list[str]) -> bytes:

@@ -12,7 +12,7 @@ from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, read_config
 from toolkit.inference.bundle.export import export_bundle, weights_name
 from toolkit.inference.summary import TestSummary
-from toolkit.report.tables.formats import DASH
+from toolkit.report.tables.table import DASH
 from toolkit.statistics.comparison import interval
 from toolkit.statistics.metrics import speaker_confusions
 from toolkit.training.predictions import Answers

@@ -13,7 +13,7 @@ from stand_in_bundle import write_bundle
 import toolkit
 from toolkit.cli.main import main as cli
 from toolkit.corpus import read_manifest
-from toolkit.report.tables.formats import INTERVAL
+from toolkit.report.tables.table import INTERVAL
 from toolkit.statistics import metrics
 from toolkit.statistics.calibration import expected_calibration_error
 from toolkit.statistics.comparison import Interval, holm, interval, sign_flip_test

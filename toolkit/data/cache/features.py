@@ -44,10 +44,9 @@ Lacking = list[tuple[CachedUtterance, list[FeatureFiles]]]  # utterances, each w
 
 
 class FeatureCache:
-    """The features of a run's segments: read from disk if they are stored, else computed and stored.
+    """The features of a run's segments; no process removes what an open cache uses.
 
-    The segments of an utterance go through a front end together, without others, so that values do not depend on what
-    is stored. No process removes what an open cache uses.
+    The segments of an utterance go through a front end without others, so that values do not depend on what is stored.
     """
 
     def __init__(
@@ -72,11 +71,6 @@ class FeatureCache:
         """Let other processes remove the features."""
         self._in_use.close()
 
-    @property
-    def kept(self) -> bool:
-        """Whether features are stored; if they take too much space, they are computed for every batch."""
-        return bool(self._front_ends)
-
     def compute(self, wave: Seq, levels: Collection[str] | None = None) -> dict[str, Seq]:
         """Compute the features of a batch for some levels, by default all: rounded, but not stored."""
         features = self.system.features(wave.to(self.device), levels)
@@ -90,19 +84,19 @@ class FeatureCache:
         return replace(batch, inputs=features)
 
     def files(self, segments: SegmentSet, levels: Sequence[str]) -> dict[str, list[Path]]:
-        """Level -> the file of each utterance, after `fill`; nothing if features are not kept, or for no levels."""
-        if not (self.kept and levels):
+        """Level -> the file of each utterance, after `fill`; nothing if features are not stored."""
+        if not (self.front_ends and levels):
             return {}
         names = [utterance.name for utterance in self.fill([segments], levels)]
-        return {level: [self._front_ends[level].path(name) for name in names] for level in levels}
+        return {level: [self.front_ends[level].path(name) for name in names] for level in levels}
 
     def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
-        """Compute and store the missing features of some sets, by default for all levels, if features are kept.
+        """Compute and store the missing features of some sets, by default for all levels, if features are stored.
 
         Returns: the utterances of the sets, in order.
         Raises: CacheError if the cache cannot be written; RecipeError as `rounded`; AudioError as `read_audio`.
         """
-        if not self.kept:
+        if not self.front_ends:
             return []
         utterances = [utterance for segments in sets for utterance in self._utterances(segments)]
         incomplete = {one for _, front_ends in self._lacking(utterances, levels) for one in front_ends}
@@ -115,8 +109,8 @@ class FeatureCache:
         return utterances
 
     @cached_property
-    def _front_ends(self) -> dict[str, FeatureFiles]:
-        """By level, of which several may share one; none if the features of the whole run do not fit."""
+    def front_ends(self) -> dict[str, FeatureFiles]:
+        """By level, of which several may share one; none, and nothing is stored, if the run's features do not fit."""
         if not self.limit_mb:
             return {}
         trained, *others = [segments.widths() for segments in self.whole]
@@ -155,7 +149,7 @@ class FeatureCache:
 
     def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> Lacking:
         by_name = {utterance.name: utterance for utterance in utterances}
-        wanted = dict.fromkeys(self._front_ends[level] for level in levels or self._front_ends)
+        wanted = dict.fromkeys(self.front_ends[level] for level in levels or self.front_ends)
         lacking = ((u, [f for f in wanted if not f.holds(u.name)]) for u in by_name.values())
         return [(utterance, front_ends) for utterance, front_ends in lacking if front_ends]
 

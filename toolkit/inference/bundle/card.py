@@ -11,8 +11,7 @@ from toolkit.errors import join, one_line
 from toolkit.files import DISTRIBUTION, templates
 from toolkit.inference.bundle.config import BundleConfig
 from toolkit.report.tables.accuracy import GENDERS
-from toolkit.report.tables.formats import COUNT, INTERVAL, NATS, PERCENT
-from toolkit.report.tables.table import escape_markdown
+from toolkit.report.tables.table import COUNT, INTERVAL, NATS, PERCENT, escape_markdown
 from toolkit.statistics.abstention import RULES
 from toolkit.statistics.calibration import BINS
 from toolkit.statistics.comparison import MIN_SPEAKERS

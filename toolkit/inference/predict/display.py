@@ -8,7 +8,7 @@ from toolkit.inference.predict.comparison import StressTest, SystemComparison
 from toolkit.inference.predict.evaluation import CorpusEvaluation
 from toolkit.inference.summary import TestSummary
 from toolkit.report.tables.accuracy import GENDERS
-from toolkit.report.tables.formats import DASH, INTERVAL, NATS, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
+from toolkit.report.tables.table import DASH, INTERVAL, NATS, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import confusion_table, console_for_output, table_of
 

@@ -5,8 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from toolkit.report.evidence import Evidence, SystemRuns
-from toolkit.report.tables.formats import COUNT, DONE, INTERVAL, OVER_FOLDS, OVER_SEEDS, PERCENT, PERCENT_1
-from toolkit.report.tables.table import SYSTEM, Column, Table, percent
+from toolkit.report.tables.table import (
+    COUNT,
+    DONE,
+    INTERVAL,
+    OVER_FOLDS,
+    OVER_SEEDS,
+    PERCENT,
+    PERCENT_1,
+    SYSTEM,
+    Column,
+    Table,
+    percent,
+)
 from toolkit.statistics.comparison import interval
 from toolkit.statistics.metrics import METRICS, accuracies_of
 from toolkit.training.predictions import Answers

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.experiment.plan import NOT_THE_SYSTEMS
 from toolkit.report.evidence import Evidence, SystemRuns
-from toolkit.report.tables.formats import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT
-from toolkit.report.tables.table import Column, Table, percent
+from toolkit.report.tables.table import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT, Column, Table, percent
 from toolkit.statistics.comparison import ALPHA, MIN_SPEAKERS, Comparison, compare, corrected
 from toolkit.statistics.metrics import METRICS
 
@@ -65,19 +64,19 @@ def difference_table(tested: Sequence[SystemRuns], *, name: str, title: str) -> 
     return Table(name, title, columns, rows, tested, comparison_notes(found))
 
 
-def protocol_table(evidence: Evidence) -> Table:
-    """WA and UA of every system under every protocol."""
+def protocol_tables(evidence: Evidence) -> list[Table]:
+    """Every system under every protocol, and its paired difference between each protocol and the next."""
+    protocols = sorted(evidence.protocols, key=list(PROTOCOLS).index)  # the strictest first
     columns = [Column("system", "system", value=str)]
-    for metric in METRICS:
-        for protocol in _in_order(evidence):
-            value = lambda name, m=metric, p=protocol: getattr(evidence.runs_of[name, p].pooled, m, None)  # noqa: E731
-            columns.append(Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value))
-    notes = ["Pooled over all test utterances, the mean over seeds."]
-    return Table("protocols", "Systems under each protocol", columns, evidence.plan.systems, evidence.tested(), notes)
+    for metric, protocol in itertools.product(METRICS, protocols):
+        value = lambda name, m=metric, p=protocol: getattr(evidence.runs_of[name, p].pooled, m, None)  # noqa: E731
+        columns.append(Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value))
+    systems, notes = evidence.plan.systems, ["Pooled over all test utterances, the mean over seeds."]
+    beside = Table("protocols", "Systems under each protocol", columns, systems, evidence.tested(), notes)
+    return [beside, _step_table(evidence, protocols)]
 
 
-def step_table(evidence: Evidence) -> Table:
-    """The paired difference between each protocol and the next, for every system."""
+def _step_table(evidence: Evidence, protocols: Sequence[str]) -> Table:
     columns = [
         Column("system", "system", value=lambda row: row.tested.name),
         Column("step", "step", value=lambda row: f"{row.against.protocol} → {row.tested.protocol}"),
@@ -86,12 +85,11 @@ def step_table(evidence: Evidence) -> Table:
         columns += difference_columns(metric)[:2]  # without a test
     columns.append(Column("speakers", "speakers", COUNT, value=lambda row: row.comparisons[METRICS[0]].n_speakers))
     rows = []
-    for system in evidence.plan.systems:
-        for before, after in itertools.pairwise(evidence.runs_of[system, protocol] for protocol in _in_order(evidence)):
-            speakers = _tested_alike(before, after)
-            found = {t.protocol: {name: t.confusions[name] for name in speakers} for t in (before, after)}
-            comparisons = {c.metric: c for c in compare(found, baseline=before.protocol)}
-            rows.append(Difference(after, before, comparisons))
+    for system, (first, second) in itertools.product(evidence.plan.systems, itertools.pairwise(protocols)):
+        before, after = evidence.runs_of[system, first], evidence.runs_of[system, second]
+        speakers = _tested_alike(before, after)
+        found = {t.protocol: {name: t.confusions[name] for name in speakers} for t in (before, after)}
+        rows.append(Difference(after, before, {c.metric: c for c in compare(found, baseline=first)}))
     notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
     notes += [STEPS_NOTE] if any(name.startswith("loso-") for name in evidence.protocols) else []
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.tested(), notes)
@@ -105,12 +103,6 @@ def _tested_alike(before: SystemRuns, after: SystemRuns) -> list[str]:
     )
     different = {speaker for speaker, _ in a ^ b}
     return [name for name in before.confusions if name not in different]
-
-
-def covariates(evidence: Evidence) -> list[str]:
-    """The covariates that any system of the experiment reads."""
-    recipes = evidence.recipes.values()
-    return list(dict.fromkeys(name for recipe in recipes for name in recipe["model"]["covariates"]))
 
 
 def covariate_families(evidence: Evidence, covariate: str) -> list[dict[str, str]]:
@@ -209,8 +201,3 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
             f"{ALPHA} after the correction, however large a difference is."
         )
     return notes
-
-
-def _in_order(evidence: Evidence) -> list[str]:
-    """The protocols from the strictest to those that only serve comparison with the literature."""
-    return sorted(evidence.protocols, key=list(PROTOCOLS).index)

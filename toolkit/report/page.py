@@ -1,24 +1,79 @@
-"""What a report shows: its summary, and its tables and figures in order."""
+"""A report's page: which tables and figures it shows, its summary, and its files.
 
+Everything on the page comes from the runs' files. The same experiment always gives the same bytes.
+"""
+
+import base64
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
 
 from toolkit.errors import ExperimentError, counted, join
-from toolkit.report.evidence import Evidence, SystemRuns, check_known
+from toolkit.files import resolved, templates, write_whole
+from toolkit.report.evidence import Evidence, SystemRuns, check_known, stamps_of
 from toolkit.report.figures import results
 from toolkit.report.figures.figure import Figure
 from toolkit.report.provenance import missing_table, run_table, systems_table
 from toolkit.report.tables import differences
 from toolkit.report.tables.accuracy import accuracy_table, duration_table, gender_table, speaker_tables
-from toolkit.report.tables.confidence import abstention_table, calibration_table
+from toolkit.report.tables.answers import abstention_table, calibration_table, hard_utterance_table
 from toolkit.report.tables.differences import compared, families
-from toolkit.report.tables.hard_utterances import hard_utterance_table
-from toolkit.report.tables.table import Table
+from toolkit.report.tables.table import TEMPLATES, Table
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.metrics import METRICS
 
+PAGE = "report.html"
 TITLES = {"ablation": "Ablation", "single_levels": "Single levels", "all_systems": "All systems"}
 CURVES = 3  # test folds whose curves are drawn by default
+
+
+def write_report(
+    folder: str | Path,
+    *,
+    baseline: str | None = None,
+    systems: Collection[str] = (),
+    protocol: str | None = None,
+    output: str | Path | None = None,
+    **options: Any,
+) -> Path:
+    """Write report.html, whose path is returned, tables/ and figures/; the options are those of `toolkit report`.
+
+    Raises: ExperimentError if the protocol has no finished run, the experiment lacks what an option names, or a file
+        is refused.
+    """
+    evidence = Evidence(folder, baseline, systems)
+    protocol = protocol or evidence.protocols[0]
+    check_known("--protocol", "protocol", [protocol], evidence.protocols)
+    if not evidence.tested(protocol):
+        found = f"{folder}: no cell of protocol {protocol} is done, so there is nothing to report"
+        raise ExperimentError(f"{found}. `toolkit status` shows why.")
+    evidence.check_splits()
+    parts = sections(evidence, protocol, **options)
+    files: dict[str, bytes | str] = {}
+    pictures: dict[str, str] = {}  # figure name -> its SVG in base64
+    for item in (item for items in parts.values() for item in items):
+        if isinstance(item, Table):
+            texts = {"md": item.markdown(), "csv": item.csv(), "tex": item.latex()}
+            files |= {f"tables/{item.name}.{ending}": text for ending, text in texts.items()}
+        else:
+            images = item.files()
+            pictures[item.name] = base64.b64encode(images["svg"]).decode()
+            files |= {f"figures/{item.name}.{ending}": image for ending, image in images.items()}
+    template = templates(TEMPLATES, autoescape=True).get_template("page.html.j2")
+    page = template.render(
+        title=f"Experiment {resolved(evidence.folder).name}",
+        summary=summarise(evidence, protocol),
+        stamps=stamps_of(evidence.tested()),
+        sections=parts,
+        pictures=pictures,
+    )
+    files[PAGE] = re.sub(r"\n\s*\n+", "\n", page).lstrip()  # written last: if it is new, all files are
+    target = Path(folder if output is None else output)
+    for name, content in files.items():
+        write_whole(target / name, content, ExperimentError, "choose another --output")
+    return target / PAGE
 
 
 def summarise(evidence: Evidence, protocol: str) -> list[str]:
@@ -81,7 +136,7 @@ def sections(
             *speaker_tables(evidence, protocol),
         ],
         "Calibration": [calibration_table(tested), results.reliability_figure(shown), abstention_table(tested)],
-        "What all systems get wrong": [hard_utterance_table(evidence, protocol)],
+        "What all systems get wrong": [hard_utterance_table(tested)],
         "Failed and missing cells": [missing_table(evidence)],
     }
     there = {title: [item for item in items if item is not None] for title, items in found.items()}
@@ -98,8 +153,8 @@ def _results(evidence: Evidence, protocol: str) -> dict[str, list[Table | Figure
             found[title].append(differences.difference_table(tested, name=name, title=against))
             found[title].append(results.difference_figure(tested, name=name))
     if len(evidence.protocols) > 1:
-        found["Protocols side by side"] = [differences.protocol_table(evidence), differences.step_table(evidence)]
-    for covariate in differences.covariates(evidence):
+        found["Protocols side by side"] = differences.protocol_tables(evidence)
+    for covariate in dict.fromkeys(name for r in evidence.recipes.values() for name in r["model"]["covariates"]):
         table = differences.covariate_table(evidence, covariate, protocol)
         found[f"Is the gain from {covariate} real?"] = [table]
     return found
