@@ -9,7 +9,7 @@ from small_system import write_recipe
 from throwaway import good, install
 
 from toolkit.contracts import Extractor
-from toolkit.data.front_ends import code_of_levels, front_end_description, front_end_key
+from toolkit.data.front_ends import code_of_levels, named_front_end
 from toolkit.data.segments import SegmentSet
 from toolkit.plugins.registry import default_registry
 from toolkit.training.preparation import load_source
@@ -36,7 +36,7 @@ class Two(One):
 def key(extractor, *, sample_rate=16000, fixed_samples=None, **changed):
     segments = SegmentSet([], {}, {}, sample_rate=sample_rate, segment_samples=1000, fixed_samples=fixed_samples)
     settings = {"code": {"plugins": "1.0"}, "precision": "fp32", "device": "cpu", **changed}
-    return front_end_key(front_end_description(extractor, segments=segments, **settings))
+    return named_front_end(extractor, segments=segments, **settings)[0]
 
 
 def test_everything_that_features_depend_on_changes_the_key():

@@ -128,7 +128,7 @@ def test_a_run_removes_the_least_recently_used_and_its_own_use_counts(root, reci
 
 def test_a_process_that_finds_another_at_work_waits_says_so_once_and_finds_everything(root, recipe):
     first, second = Parts(recipe), Parts(recipe)
-    (front_end,) = first.cache()._front_ends.values()
+    (front_end,) = first.cache().front_ends.values()
     with front_end.filling():
         thread = threading.Thread(target=second.fill)
         thread.start()

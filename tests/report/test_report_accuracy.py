@@ -217,7 +217,7 @@ def test_speakers_of_several_folds_are_compared_over_the_folds_that_both_systems
     mf, cr = difference_table(found.all_of(list(systems), "speaker-dependent"), name="t", title="t").rows
     assert mf["wa_difference"] == mf["ua_difference"] == 1.0 and mf["speakers"] == 7, "a and c"
     assert cr["wa_difference"] == pytest.approx(0.5, abs=0.02) and cr["speakers"] == 7, "b and c"
-    table, _ = speaker_tables(found, "speaker-dependent")
+    table, _ = speaker_tables(found.tested("speaker-dependent"))
     row, whole = table.rows[0], InEveryFold(systems)
     tested = [u for fold in "abc" for u in whole.speaker_utterances(row["speaker"] + fold)]
     assert row["n"] == len(tested), "those of ser, which has all folds"

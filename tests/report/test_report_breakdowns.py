@@ -73,7 +73,7 @@ def test_utterances_of_one_duration_stay_together(tmp_path, longer):
 
 
 def test_speakers_are_in_the_corpus_order_with_their_own_accuracies(found):
-    wa, ua = speaker_tables(found, "loso")
+    wa, ua = speaker_tables(found.tested("loso"))
     assert [row["speaker"] for row in wa.rows] == list(TEN)
     expected = scores(found, "mf", lambda r: r["speaker"] == TEN[3])
     assert (wa.rows[3]["n"], wa.rows[3]["wa_mf"], ua.rows[3]["ua_mf"]) == pytest.approx(expected)
@@ -82,7 +82,7 @@ def test_speakers_are_in_the_corpus_order_with_their_own_accuracies(found):
 def test_unknown_genders_and_speakers_give_no_table(tmp_path):
     folds = {"1": ("1M", "1F")}
     found = evidence(tmp_path, FakeExperiment({"ser": SER}, folds=folds, named=False, genders=False))
-    assert gender_table(found.tested("loso")) is None and speaker_tables(found, "loso") == []
+    assert gender_table(found.tested("loso")) is None and speaker_tables(found.tested("loso")) == []
 
 
 def test_calibration_is_that_of_all_answers(found):

@@ -1,10 +1,8 @@
 """Augment the training part: waveforms when they are read, features and batches before each step.
 
 The random numbers of a segment depend only on the seed, the augmentation's name, the segment's place (epoch, step, row)
-and, for features, the level: not on workers, ranks, other augmentations, or where a run was resumed.
-
-An augmentation that mixes a batch draws once for the whole batch, as for its first row, so that all ranks use one
-share; partners are drawn among each rank's own rows.
+and, for features, the level: not on workers, ranks, other augmentations, or where a run was resumed. What mixes a batch
+draws as for its first row, so that all ranks use one share; partners are drawn among each rank's own rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,9 +78,12 @@ class Augmentations:
     def _mixed(self, step: Step, features: Mapping[str, Seq], first: tuple) -> tuple[Mapping[str, Seq], Mix | None]:
         if (generator := self._generator(step, first)) is None:
             return features, None
-        mixed = step.augmentation.mix(features, generator)
+        mixed, holds = step.augmentation.mix(features, generator), False
+        match mixed:
+            case (Mapping() as changed, Mix()):
+                holds = _shapes(changed) == _shapes(features)
         rule = "features of the same levels, shapes and dtypes, and a Mix"
-        require_rule(step.augmentation, "mix", _is_mixed(mixed, features), rule, mixed)
+        require_rule(step.augmentation, "mix", holds, rule, mixed)
         return mixed
 
     def _rows(self, step: Step, seq: Seq, draws: Sequence[Draw]) -> Seq:
@@ -110,19 +111,12 @@ class Augmentations:
         return generator if step.p == 1 or float(torch.rand((), generator=generator)) < step.p else None
 
 
-def _is_mixed(made: Any, features: Mapping[str, Seq]) -> bool:
-    """Whether `mix` returned features like those that it was given, and a Mix."""
-    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Mapping) and isinstance(made[1], Mix)):
-        return False
-    given, returned = (
-        {level: isinstance(seq, Seq) and (seq.values.shape, seq.values.dtype) for level, seq in of.items()}
-        for of in (features, made[0])
-    )
-    return given == returned
+def _shapes(features: Mapping[str, Any]) -> dict[str, Any]:
+    return {level: isinstance(seq, Seq) and (seq.values.shape, seq.values.dtype) for level, seq in features.items()}
 
 
 def build_augmentations(recipe: Recipe) -> Augmentations:
-    """Build a recipe's. Raises: RecipeError if one that mixes batches names levels (`on`); PluginError as `build`."""
+    """Build a recipe's; RecipeError if one that mixes batches names levels (`on`)."""
     context = {"sample_rate": recipe.audio.sample_rate, "segment_samples": recipe.audio.segment_samples}
     steps = []
     for name, spec in recipe.augmentations.items():

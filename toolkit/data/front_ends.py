@@ -26,7 +26,6 @@ from toolkit.recipe.schema import Recipe
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 LIBRARIES = ("torch", "torchaudio", "transformers", "soundfile", "soxr", "av")
-FORMAT = 2
 CHECKSUM = "crc32"
 KINDS = {"F32": torch.float32, "F16": torch.float16}  # in safetensors
 
@@ -51,23 +50,23 @@ def rows_of(features: Seq, *, precision: str) -> list[Tensor]:
     return [row[:length].clone(memory_format=torch.contiguous_format) for row, length in rows]
 
 
-def front_end_description(
+def named_front_end(
     extractor: Extractor,
     *,
     code: Mapping[str, str],  # distribution -> version of the front end's code
     segments: SegmentSet,
     precision: str,  # of the stored values
     device: str,
-) -> dict[str, Any]:
-    """Everything that features depend on besides the audio, JSON-able."""
+) -> tuple[str, dict[str, Any]]:
+    """The name of a front end's folder, and what it is a hash of: all that features depend on besides the audio."""
     frozen = {name: weight for name, weight in extractor.named_parameters() if not weight.requires_grad}
     digest = hashlib.sha256()
     for name, parameter in frozen.items():
         values = parameter.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy())
-    return {
-        "format": FORMAT,
+    description = {
+        "format": 2,  # of the files
         "class": f"{type(extractor).__module__}:{type(extractor).__qualname__}",
         "code": dict(code),
         "args": json.loads(json.dumps(dict(extractor.front_end_args))),
@@ -78,11 +77,7 @@ def front_end_description(
         "device": torch.device(device).type,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
-
-
-def front_end_key(description: Mapping[str, Any]) -> str:
-    """The name of a front end's folder: hexadecimal digits of the description's SHA-256."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:20]
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:20], description
 
 
 def code_of_levels(recipe: Recipe) -> dict[str, dict[str, str]]:
@@ -170,11 +165,8 @@ class FeatureFiles:
 
 
 def read_segment(path: Path, number: int) -> Tensor:
-    """The features of an utterance's segment: [frames, channels], float32; CacheError if the file is gone or damaged.
-
-    The format is parsed here, since `safe_open` maps the file, which takes longer than reading a segment.
-    """
-    try:
+    """The features of an utterance's segment: [frames, channels], float32; CacheError if the file is not as it was."""
+    try:  # the format is parsed here: `safe_open` maps the file, which takes longer than reading a segment
         with path.open("rb", buffering=0) as file:
             tensor = json.loads(file.read(int.from_bytes(file.read(8), "little")))[str(number)]
             file.seek(tensor["data_offsets"][0], os.SEEK_CUR)

@@ -79,7 +79,7 @@ def padded(rows: Sequence[Tensor]) -> Seq:
 def padded_waves(waves: Sequence[Tensor], *, fixed_samples: int | None) -> Seq:
     """Pad waveforms of segments, each [samples], with silence, as a system takes them.
 
-    A length is real, but at least `MIN_SAMPLES`; with `fixed_samples`, all are padded or cut to it, and it is real.
+    A wave counts as `MIN_SAMPLES` long at least; with `fixed_samples` as that long, and is padded or cut to it.
     """
     wave = padded(waves)
     lengths = wave.lengths.clamp_min(MIN_SAMPLES)

@@ -27,7 +27,7 @@ from toolkit.statistics.metrics import (
     speaker_confusions,
     spread,
 )
-from toolkit.training.predictions import Answers, read_answers, read_confidence, read_csv
+from toolkit.training.predictions import REMEDY, Answers, read_answers, read_confidence, read_csv
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, read_results, validation_score
 
 
@@ -75,8 +75,7 @@ def _damage_of(file: Path) -> Iterator[Path]:
     except ExperimentError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise many kinds
-        reason = f"{file} is damaged ({one_line(error)})"
-        raise ExperimentError(f"{reason}: delete the run and train it again.") from None
+        raise ExperimentError(f"{file} is damaged ({one_line(error)}): {REMEDY}.") from None
 
 
 class SystemRuns:
@@ -130,9 +129,9 @@ class SystemRuns:
         return pooled_accuracies(np.stack([*self.confusions.values()])) if self.confusions else None
 
     @property
-    def speakers(self) -> set[str]:
-        """The test speakers that have a name."""
-        return set(self.confusions) - {""}
+    def speakers(self) -> list[str]:
+        """The names of the test speakers, in the order of the folds."""
+        return [name for name in self.confusions if name]
 
     @property
     def spread(self) -> dict[str, Spread]:
@@ -142,10 +141,7 @@ class SystemRuns:
 
 
 class Evidence:
-    """Everything a report is made from; `systems`: the only ones that count, by default all.
-
-    Raises: ExperimentError if the folder holds no experiment or a damaged one, or no system has one of the names.
-    """
+    """Everything a report is made from; `systems`: the only ones that count, by default all."""
 
     def __init__(self, folder: str | Path, baseline: str | None = None, systems: Collection[str] = ()):
         self.folder, whole = Path(folder), read_plan(Path(folder))
@@ -189,17 +185,11 @@ class Evidence:
         """The systems that have a finished run under a protocol, in order; by default under each of the protocols."""
         return [runs for runs in self.runs_of.values() if runs.runs and protocol in (None, runs.protocol)]
 
-    def speakers(self, protocol: str) -> list[str]:
-        """Names of the test speakers, in the order of the folds."""
-        folds = self.plan.folds[protocol]
-        runs = [run for fold in folds for run in self.runs if run.cell.key[1:3] == (protocol, fold)]
-        return list(dict.fromkeys(name for run in runs for name in run.answers.speaker.tolist() if name))
-
     def best_run(self) -> FinishedRun | None:
         """Of the system with the best mean validation score, the run with the best one.
 
         A system with a shuffled covariate, or with fewer folds than another, is not taken, nor is a protocol that
-        validates on the test part if there is another one. None without a validation score.
+        validates on the test part if there is another one.
         """
         covariates = {name: recipe["model"]["covariates"].values() for name, recipe in self.recipes.items()}
         controls = [name for name, some in covariates.items() if any(spec["source"] == "shuffled" for spec in some)]

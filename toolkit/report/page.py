@@ -38,11 +38,7 @@ def write_report(
     output: str | Path | None = None,
     **options: Any,
 ) -> Path:
-    """Write report.html, whose path is returned, tables/ and figures/; the options are those of `toolkit report`.
-
-    Raises: ExperimentError if the protocol has no finished run, the experiment lacks what an option names, or a file
-        is refused.
-    """
+    """Write report.html, whose path is returned, tables/ and figures/; the options are those of `toolkit report`."""
     evidence = Evidence(folder, baseline, systems)
     protocol = protocol or evidence.protocols[0]
     check_known("--protocol", "protocol", [protocol], evidence.protocols)
@@ -78,8 +74,9 @@ def write_report(
 
 def summarise(evidence: Evidence, protocol: str) -> list[str]:
     """The size of the experiment and each family's verdicts, in sentences that claim no more than the tests show."""
-    done, planned, speakers = len(evidence.runs), len(evidence.cells), len(evidence.speakers(protocol))
-    of_speakers = f"{counted(speakers, 'test speaker')}, " if speakers else ""
+    done, planned = len(evidence.runs), len(evidence.cells)
+    speakers = {name for tested in evidence.tested(protocol) for name in tested.speakers}
+    of_speakers = f"{counted(len(speakers), 'test speaker')}, " if speakers else ""
     sentences = [
         f"{counted(len(evidence.plan.systems), 'system')}, protocol {protocol}, {of_speakers}"
         f"{counted(len(evidence.plan.seeds), 'seed')}; {done} of {counted(planned, 'cell')} done."
@@ -110,14 +107,11 @@ def sections(
     tsne_fold: str | None = None,
     speakers: Sequence[str] = (),
 ) -> dict[str, list[Table | Figure]]:
-    """Each section's title with its tables and figures, in order; nothing is chosen by a test result.
-
-    Raises: ExperimentError if an option names something that the experiment does not have.
-    """
+    """Each section's title with its tables and figures, in order; nothing is chosen by a test result."""
     tested, folds = evidence.tested(protocol), evidence.plan.folds[protocol]
     check_known("--speakers", "test fold", speakers, folds)
     check_known("--tsne-fold", "fold", [tsne_fold] if tsne_fold else (), folds)
-    shown = shown_pair(evidence, protocol, pair)
+    shown, drawn = shown_pair(evidence, protocol, pair), speakers or folds[:CURVES]
     embeddings = results.embedding_figure(shown, [tsne_fold] if tsne_fold else folds, evidence.plan.seeds)
     if tsne_fold and embeddings is None:
         names = join(tested.name for tested in shown)
@@ -127,14 +121,8 @@ def sections(
         **_results(evidence, protocol),
         "Confusion": [results.confusion_figure(shown)],
         "Embeddings": [embeddings],
-        "Accuracy against epoch": [
-            results.curve_figure(evidence, protocol, speakers or folds[:CURVES], m) for m in METRICS
-        ],
-        "By gender, duration and speaker": [
-            gender_table(tested),
-            duration_table(tested),
-            *speaker_tables(evidence, protocol),
-        ],
+        "Accuracy against epoch": [results.curve_figure(evidence, protocol, drawn, metric) for metric in METRICS],
+        "By gender, duration and speaker": [gender_table(tested), duration_table(tested), *speaker_tables(tested)],
         "Calibration": [calibration_table(tested), results.reliability_figure(shown), abstention_table(tested)],
         "What all systems get wrong": [hard_utterance_table(tested)],
         "Failed and missing cells": [missing_table(evidence)],
@@ -161,10 +149,7 @@ def _results(evidence: Evidence, protocol: str) -> dict[str, list[Table | Figure
 
 
 def shown_pair(evidence: Evidence, protocol: str, names: Sequence[str] = ()) -> list[SystemRuns]:
-    """The systems to draw side by side, by default the baseline and the largest other one with runs; one may be alone.
-
-    Raises: ExperimentError if they are not two, or have no finished run.
-    """
+    """The systems to draw side by side, by default the baseline and the largest other one with runs, if any."""
     if len(names) not in (0, 2):
         example = ",".join([*evidence.plan.systems][:2])
         raise ExperimentError(f"--pair takes two systems, for example {example}; found {len(names)}.")

@@ -23,10 +23,7 @@ STATES = {state: state.name.lower() for state in TrialState} | {
 
 
 def write_search(search: Search) -> Path:
-    """Write the best recipe, which extends the searched one and whose path is returned, the figure and the page.
-
-    Raises: ExperimentError if no trial has a score, or a file cannot be written.
-    """
+    """Write the best recipe, which extends the searched one and whose path is returned, the figure and the page."""
     trials, keys = search.study.get_trials(deepcopy=False), [*search.space]
     states = Counter(STATES[trial.state] for trial in trials)
     if not (scored := [trial for trial in trials if trial.state.name == "COMPLETE"]):

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, make_room, megabytes
-from toolkit.data.front_ends import FeatureFiles, front_end_description, front_end_key, rounded, rows_of
+from toolkit.data.front_ends import FeatureFiles, named_front_end, rounded, rows_of
 from toolkit.data.segments import Batch, Items, SegmentSet
 from toolkit.errors import CacheError, ToolkitError, one_line
 from toolkit.files import sha256
@@ -91,11 +91,7 @@ class FeatureCache:
         return {level: [self.front_ends[level].path(name) for name in names] for level in levels}
 
     def fill(self, sets: Sequence[SegmentSet], levels: Collection[str] | None = None) -> list[CachedUtterance]:
-        """Compute and store the missing features of some sets, by default for all levels, if features are stored.
-
-        Returns: the utterances of the sets, in order.
-        Raises: CacheError if the cache cannot be written; RecipeError as `rounded`; AudioError as `read_audio`.
-        """
+        """Compute and store what some sets lack, by default for all levels; returns their utterances in order."""
         if not self.front_ends:
             return []
         utterances = [utterance for segments in sets for utterance in self._utterances(segments)]
@@ -120,8 +116,7 @@ class FeatureCache:
         files: dict[str, FeatureFiles] = {}  # by key
         for level, extractor in self.system.levels.items():
             settings = {"segments": self.whole[0], "precision": self.precision, "device": self.device}
-            description = front_end_description(extractor, code=self.code[level], **settings)
-            key = front_end_key(description)
+            key, description = named_front_end(extractor, code=self.code[level], **settings)
             if key not in files:
                 rate = sum(row.nbytes for row in self.rows(level, silence)) / longest
                 files[key] = FeatureFiles(features_folder() / key, description, say=self.say, level=level, rate=rate)
@@ -197,10 +192,7 @@ class Computation(Items):
             front_end.write(utterance.name, self.cache.rows(front_end.level, wave))
 
     def run(self) -> None:
-        """Compute and store all, with one thread per process, so that bits do not depend on the process.
-
-        Raises: CacheError if a worker is killed; the first ToolkitError of an utterance.
-        """
+        """Compute and store all, with one thread per process, so that bits do not depend on the process."""
         threads = torch.get_num_threads()
         items = iter(self.loader())  # forks before the progress bar starts its thread
         try:

@@ -1,8 +1,4 @@
-"""A figure, its look, and its PNG, SVG and PDF. The same figure always gives the same bytes.
-
-The colours are those of Okabe and Ito, "Color universal design", 2008, which also differ in grey. Every series has its
-own dash or marker besides its colour.
-"""
+"""A figure, its look, and its PNG, SVG and PDF: always the same bytes."""
 
 import io
 import textwrap
@@ -20,6 +16,7 @@ INK = "#1b1b1d"
 MUTED = "#5b5b5f"
 RULE = "#d3d3d7"
 HEAT = "#0a5394"
+# Okabe and Ito, "Color universal design", 2008: they differ in grey too; a dash or marker also tells series apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 YELLOW = "#F0E442"  # for points only, which have an edge: a yellow line is hardly visible on white
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from toolkit.report.evidence import Evidence, SystemRuns
+from toolkit.report.evidence import SystemRuns
 from toolkit.report.tables.table import (
     COUNT,
     DONE,
@@ -26,10 +26,7 @@ GENDERS = {"F": "women", "M": "men"}
 
 
 def accuracy_table(rows: Sequence[SystemRuns], *, name: str, title: str) -> Table:
-    """WA and UA of each system: pooled with interval, mean over folds, deviation over seeds, published figures.
-
-    The first is the baseline.
-    """
+    """WA and UA of each system, the baseline first: pooled with interval, over folds and seeds, published."""
     columns = [SYSTEM]
     for metric in METRICS:
         columns += _metric_columns(metric, published=any(metric in _published(row) for row in rows))
@@ -118,9 +115,9 @@ def _group_table(
     return Table(f"by_{noun}", f"Accuracy by {noun}", columns, tested, tested, notes)
 
 
-def speaker_tables(evidence: Evidence, protocol: str) -> list[Table]:
+def speaker_tables(tested: Sequence[SystemRuns]) -> list[Table]:
     """For each metric a table with one row per speaker and one column per system; empty if speakers have no names."""
-    tested, speakers = evidence.tested(protocol), evidence.speakers(protocol)
+    speakers = dict.fromkeys(name for system in tested for name in system.speakers)
     found = {system.name: accuracies_of(system.confusions) for system in tested}
     count = lambda speaker: max(a[speaker].n for a in found.values() if speaker in a)  # noqa: E731
     notes = ["n: utterances, of the system with most. UA is over the classes that the speaker has."]

@@ -38,8 +38,7 @@ class Difference:
 def families(evidence: Evidence) -> dict[str, list[str]]:
     """The systems that are compared in one table: table name -> systems, the baseline first.
 
-    "ablation" holds systems of several levels, "single_levels" the others beside the baseline; where the baseline, or
-    every other system, has one level, "all_systems" holds all.
+    Systems of one level are apart, unless the baseline, or every other system, has one level.
     """
     others = [system for system in evidence.plan.systems if system != evidence.baseline]
     levels = {system: len(recipe["model"]["levels"]) for system, recipe in evidence.recipes.items()}
@@ -58,7 +57,7 @@ def difference_table(tested: Sequence[SystemRuns], *, name: str, title: str) -> 
     columns = [Column("system", "system", value=lambda row: row.tested.name)]
     for metric in METRICS:
         columns += difference_columns(metric)
-    common = lambda row: len(row.tested.speakers & baseline.speakers)  # noqa: E731
+    common = lambda row: len({*row.tested.speakers} & {*baseline.speakers})  # noqa: E731
     columns.append(Column("speakers", "speakers", COUNT, value=common))
     rows = [Difference.of(system, baseline, found) for system in others]
     return Table(name, title, columns, rows, tested, comparison_notes(found))
