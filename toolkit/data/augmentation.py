@@ -40,22 +40,14 @@ class Augmentations:
         self.seed, self.segment_samples = seed, segment_samples  # of the run; the longest waveform that a level gets
         self.waves = [step for step in acting if step.augmentation.reads == "wave"]
         self.others = [step for step in acting if step.augmentation.reads != "wave"]
-
-    @property
-    def changed_levels(self) -> list[str]:
-        """Levels whose front ends get augmented waveforms."""
-        return list(dict.fromkeys(level for step in self.waves for level in step.levels))
+        self.fitted = [step for step in self.others if step.augmentation.fits]  # each on one level
+        self.changed_levels = dict.fromkeys(level for step in self.waves for level in step.levels)  # by waveforms
 
     @property
     def note(self) -> str:
         """What those of waveforms cost, as a line."""
         names, levels = ", ".join(step.name for step in self.waves), ", ".join(self.changed_levels)
         return f"Waveforms are augmented ({names}): the training features of {levels} are recomputed in each epoch."
-
-    @property
-    def fitted(self) -> list[Step]:
-        """Those that are fitted to features of the training part first, each on one level."""
-        return [step for step in self.others if step.augmentation.fits]
 
     def wave(self, wave: Tensor, steps: Sequence[Step], draw: Draw) -> Tensor:
         """Apply some steps to a segment's waveform: [samples] -> [samples], at most `segment_samples`."""

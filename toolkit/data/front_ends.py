@@ -109,11 +109,10 @@ class FeatureFiles:
     def in_use(self) -> Iterator[None]:
         """Let no process remove the files meanwhile; the time counts as their last use."""
         with ExitStack() as stack:
-            with suppress(OSError):  # the folder may be read-only
+            with suppress(OSError):  # the folder may be read-only, or not be there yet
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
                 lock_of(self.folder).touch()
                 stack.enter_context(locked(lock_of(self.folder), wait=True, shared=True))
-            with suppress(OSError):  # it is not there yet, or read-only
                 os.utime(self.folder / DESCRIPTION)
             yield
 

@@ -22,7 +22,6 @@ YELLOW = "#F0E442"  # for points only, which have an edge: a yellow line is hard
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
 DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.2)), (0, (6, 2, 1.2, 2)), (0, (3, 1.5)))
 WIDTH, NARROW = 9.6, 5.6  # inches: several panels, one panel
-_STAMP_CHARACTERS_PER_INCH = 15
 _METADATA = {  # without what would differ each time
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -84,7 +83,7 @@ def point_style(index: int) -> dict[str, Any]:
 def stamp(figure: Any, stamps: Sequence[str]) -> None:
     """Write stamps below a figure's panels, into the image itself."""
     if stamps:
-        wide = round(figure.get_figwidth() * _STAMP_CHARACTERS_PER_INCH)
+        wide = round(15 * figure.get_figwidth())  # characters
         lines = [line for note in stamps for line in textwrap.wrap(f"NOTE: {note}", wide, subsequent_indent="  ")]
         figure.supxlabel("\n".join(lines), x=0.008, ha="left", fontsize=7.5, fontweight="bold", color=INK)
 

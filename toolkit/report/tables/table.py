@@ -115,12 +115,9 @@ class Table:
         self.rows: list[Mapping[str, Any]] = [{key: read(row) for key, read in reads.items()} for row in rows]
         self.shown_rows = self.rows[:shown]
         self.stamps, self.notes = stamps_of(tested), [*notes, *incomplete_note(tested)]
-
-    @property
-    def spans(self) -> list[tuple[str, int]]:
-        """Each group with the number of its neighbouring columns; a column without a group stands alone."""
-        neighbours = groupby(self.columns, key=lambda column: (column.group, "" if column.group else column.key))
-        return [(group, len([*members])) for (group, _), members in neighbours]
+        # each group with the number of its neighbouring columns; a column without a group stands alone
+        neighbours = groupby(columns, key=lambda column: (column.group, "" if column.group else column.key))
+        self.spans = [(group, len([*members])) for (group, _), members in neighbours]
 
     def markdown(self) -> str:
         """A GitHub-flavoured table below its title, with stamps and notes around it."""
