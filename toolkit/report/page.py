@@ -1,7 +1,4 @@
-"""A report's page: which tables and figures it shows, its summary, and its files.
-
-Everything on the page comes from the runs' files. The same experiment always gives the same bytes.
-"""
+"""A report's page, made from the runs' files alone, always the same bytes: what it shows, its summary, its files."""
 
 import base64
 import re

@@ -37,10 +37,7 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Format:
-    """The format of a column's values: text for a reader, plain numbers in a CSV file.
-
-    Accuracies are fractions of 1; a reader sees percent, and differences in points.
-    """
+    """The format of a column's values; of fractions of 1, a reader sees percent or points."""
 
     write: Callable[[Any], str]  # a known value -> text for a reader
     split: Callable[[Any], tuple] = lambda value: (value,)  # a known value -> one plain value for each part
