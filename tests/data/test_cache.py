@@ -36,12 +36,6 @@ def test_a_second_run_computes_nothing_and_has_the_same_bits(recipe):
     assert same(first.rows(), second.rows()) and len(first.rows()) > UTTERANCES
 
 
-def test_the_audio_is_not_decoded_where_everything_is_stored(recipe, monkeypatch):
-    Parts(recipe).fill()
-    monkeypatch.setattr("soundfile.SoundFile.read", lambda *args, **options: pytest.fail("decoded"))
-    Parts(recipe).fill()
-
-
 def test_a_part_of_the_data_gets_the_same_bits_in_any_order(recipe):
     whole = Parts(recipe).fill().rows()
     reordered = Parts(recipe)
@@ -99,11 +93,6 @@ def test_the_size_is_known_before_anything_is_computed(recipe):
     assert [bool(cache.front_ends) for cache in rounded_down] == [False, True]
 
 
-def test_a_limit_of_zero_touches_no_disk(recipe, own_cache):
-    parts = Parts(recipe).fill(limit_mb=0)
-    assert not own_cache.exists() and not parts.computed and not parts.said
-
-
 def test_more_than_the_whole_cache_may_hold_is_refused(recipe, monkeypatch):
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.00002")
     with pytest.raises(CacheError, match=r"take about 0\.0 MB, and TOOLKIT_CACHE_GB allows .*feature_cache_mb 0"):
@@ -139,16 +128,6 @@ def test_a_value_that_overflows_is_refused_with_its_level(recipe):
 def test_garbage_behind_a_length_does_not_overflow():
     seq = Seq(torch.tensor([[[1.0], [1e9]]]), torch.tensor([1]))
     assert rounded(seq, level="x", precision="fp16").values[0, 0] == 1
-
-
-def test_workers_read_the_same(recipe):
-    parts = Parts(recipe).fill()
-    train = parts.data.train
-    with closing(parts.cache()) as cache:
-        loader = SegmentLoader(train, cache, batch_size=1, num_workers=1)
-        for segment, batch in zip(train.segments, loader, strict=True):
-            name = train.utterances[segment.utterance].path.name
-            assert torch.equal(batch.inputs["mfcc"].values[0], parts.rows()[name, segment.start])
 
 
 def test_a_process_that_starts_afresh_gets_names_of_files_and_no_features(recipe):

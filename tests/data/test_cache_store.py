@@ -87,17 +87,6 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(root, monke
     assert names() == ["c"] and "all in use; TOOLKIT_CACHE_GB allows 0.0 MB" in said[-1]
 
 
-def test_a_front_end_that_is_in_use_is_not_removed(root, monkeypatch):
-    store(root, "a", used=1)
-    store(root, "b", used=2)
-    monkeypatch.setenv("TOOLKIT_CACHE_GB", "0")
-    with FeatureFiles(root / "a", {}, say=pytest.fail).in_use():
-        make_room(1, say=lambda line: None)
-        assert names() == ["a"]
-    make_room(1, say=lambda line: None)
-    assert names() == []
-
-
 def test_folders_that_the_toolkit_did_not_write_are_no_front_ends(root, monkeypatch):
     store(root, "a", used=1)
     (root / "mine").mkdir()

@@ -52,17 +52,3 @@ def test_systems_can_be_left_out_and_the_page_names_them(tmp_path):
     assert page.count("bad") == 1 and "4 of 4 done" in page
     rows = (tmp_path / "tables" / "ablation.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["system", "ser", "mf"]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--baseline", "serr"], "--baseline: this experiment has no system 'serr'. Did you mean 'ser'?"),
-        (["--protocol", "losso"], "'losso'"),
-        (["--systems", "serr"], "--systems: this experiment has no system 'serr'. Did you mean 'ser'?"),
-        (["--systems", "ser", "--baseline", "mf"], "--systems leaves out the baseline, 'mf'"),
-    ],
-)
-def test_an_option_that_names_something_unknown_is_one_line(experiment, options, message):
-    done = CliRunner().invoke(main, ["report", str(experiment), *options])
-    assert done.exit_code == 2 and message in done.output and len(done.output.strip().splitlines()) == 1
