@@ -42,7 +42,7 @@ def systems_table(evidence: Evidence) -> Table:
     sources = {s: [f"{name} ({spec['source']})" for name, spec in model[s]["covariates"].items()] for s in model}
     columns = [
         Column("system", "system", value=str),
-        Column("levels", "levels (weights)", LONG_TEXT, value=lambda s: _levels(model[s], *results[s][:1])),
+        Column("levels", "levels (weights)", LONG_TEXT, value=lambda s: _levels(model[s], results[s])),
         Column("fusion", "fusion", value=lambda s: model[s]["fusion"]["plugin"]),
         Column("covariates", "covariates", LONG_TEXT, value=lambda s: ", ".join(sources[s]) or None),
         Column("heads", "heads", LONG_TEXT, value=lambda s: ", ".join(model[s]["heads"])),
@@ -97,8 +97,8 @@ def _training_seconds(evidence: Evidence) -> dict[tuple, float]:
     }
 
 
-def _levels(model: Mapping[str, Any], results: Mapping[str, Any] | None = None) -> str:
-    weights = results["pretrained"] if results else {}
+def _levels(model: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
+    weights = results[0]["pretrained"] if results else {}
     return ", ".join(f"{level} ({weights[level]})" if weights.get(level) else level for level in model["levels"])
 
 

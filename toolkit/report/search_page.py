@@ -6,7 +6,6 @@ from os.path import relpath
 from pathlib import Path
 
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import TrialState
 
 from toolkit.errors import ExperimentError, counted, join
 from toolkit.experiment.search import STAMPS, Search, setting_text, settings_of
@@ -16,16 +15,13 @@ from toolkit.report.figures.figure import COLOURS, image_bytes, new_figure, stam
 from toolkit.report.tables.table import escape_markdown
 
 PAGE, FIGURE = "search.md", "search.png"
-STATES = {state: state.name.lower() for state in TrialState} | {
-    TrialState.COMPLETE: "completed",
-    TrialState.FAIL: "failed",
-}
+STATES = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
 
 
 def write_search(search: Search) -> Path:
     """Write the best recipe, which extends the searched one and whose path is returned, the figure and the page."""
     trials, keys = search.study.get_trials(deepcopy=False), [*search.space]
-    states = Counter(STATES[trial.state] for trial in trials)
+    states = Counter(STATES[trial.state.name] for trial in trials)
     if not (scored := [trial for trial in trials if trial.state.name == "COMPLETE"]):
         raise ExperimentError(f"No trial has a score; their output is in {search.folder / 'cells'}.")
     best = search.study.best_trial
@@ -36,14 +32,14 @@ def write_search(search: Search) -> Path:
         "looks better on the validation part than it is: report its test.",
     ]
     source = search.read(settings_of(best))
-    folder, name = source.path.parent, source.path.name  # of the recipe; `..` of a link leads to another folder
-    changes = {"extends": relpath(resolved(folder) / name, resolved(search.folder)), **source.changes}
+    searched = resolved(source.path.parent) / source.path.name  # `..` of a link leads to another folder
+    changes = {"extends": relpath(searched, resolved(search.folder)), **source.changes}
     recipe = search.folder / f"{source.recipe.name}-tuned.yaml"
     stamps = dict.fromkeys(stamp for trial in scored for stamp in trial.user_attrs.get(STAMPS, ()))
     rows = [["trial", "ended", "epochs", "valid WA + UA", *keys], ["---"] * (4 + len(keys))]
     for trial in sorted(trials, key=lambda t: (t not in scored, -(t.value or 0))):
         value = f"{trial.value:.4f}" if trial in scored else ""
-        facts = [trial.number, STATES[trial.state], len(trial.intermediate_values), value]
+        facts = [trial.number, STATES[trial.state.name], len(trial.intermediate_values), value]
         settings = [setting_text(trial.params.get(key, "")) for key in keys]
         rows.append([escape_markdown(text) for text in [*facts, *settings]])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
