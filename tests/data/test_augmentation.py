@@ -55,7 +55,7 @@ def of(*augmentations, p=1.0, seed=1, samples=10):
 def batch_of(lengths, places):
     features = {"x": Seq(torch.zeros(len(lengths), max(lengths), 1), torch.tensor(lengths))}
     rows = torch.arange(len(lengths))
-    draws = tuple(Draw.at(i, *place) for i, place in enumerate(places))
+    draws = tuple(Draw(i, *place) for i, place in enumerate(places))
     return Batch(features, {}, {}, rows, rows.float(), draws)
 
 
@@ -92,7 +92,7 @@ def test_p_is_how_often_a_row_is_changed(p, low, high):
 
 def test_a_waveform_is_cut_to_a_segment_and_has_to_stay_one():
     longer = type("Longer", (Adds,), {"change": lambda self, values, generator: torch.cat([values, values])})
-    draw, wave = Draw.at(0, 1, 1, 0), torch.arange(8.0)
+    draw, wave = Draw(0, 1, 1, 0), torch.arange(8.0)
     augmentations = of(longer())
     assert augmentations.wave(wave, augmentations.waves, draw).tolist() == [*range(8), 0, 1]
     empty = type("Empty", (Adds,), {"change": lambda self, values, generator: values[:0]})

@@ -17,8 +17,7 @@ class LengthBatches:
 
     A draw multiplies each length by a random factor of 1 to `reach`, sorts the rows by the products, and cuts them at
     the same places. The row at a place is then never longer than `reach` times the one that is there without a draw.
-    The sizes of the batches allow for that, so that no draw exceeds the limit.
-    `limit` holds for a batch's number of rows times its longest; a reach of 1 draws only the order of the batches.
+    The sizes of the batches allow for that: no draw has a number of rows times their longest above `limit`.
     """
 
     def __init__(self, lengths: Sequence[int], *, limit: float, most: int, reach: float = REACH):
@@ -50,12 +49,9 @@ class LengthBatches:
 class Draw(int):
     """The index of a segment with the place where it was drawn, which keys its random numbers."""
 
-    place: tuple[int, int, int]
-
-    @classmethod
-    def at(cls, index: int, *place: int) -> "Draw":
+    def __new__(cls, index: int, *place: int) -> "Draw":
         """A segment at a place: epoch, step, and row in the batch of all ranks."""
-        draw = cls(index)
+        draw = super().__new__(cls, index)
         draw.place = place
         return draw
 
@@ -64,9 +60,8 @@ class Draw(int):
 class EpochBatches(Sampler[list[Draw]]):
     """One rank's rows of the training batches, which are drawn for each epoch from (seed, epoch) alone.
 
-    `set_epoch` chooses the epoch; `skip` leaves out the first batches of the next pass only (a resumed epoch). A rank
-    takes part in every step: if a batch has no row for it, it gets the first row, another rank's, as a spare that must
-    not count.
+    `skip` leaves out the first batches of the next pass only (a resumed epoch). A rank takes part in every step: if a
+    batch has no row for it, it gets the first row, another rank's, as a spare that must not count.
     """
 
     classes: Tensor  # class index of each segment, [segments]
@@ -100,7 +95,7 @@ class EpochBatches(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         skip, self.skip, self._batches = self.skip, 0, self._drawn()
         for step, batch in enumerate(self._batches[skip:], start=skip + 1):
-            rows = [Draw.at(index, self.epoch, step, row) for row, index in enumerate(batch)]
+            rows = [Draw(index, self.epoch, step, row) for row, index in enumerate(batch)]
             yield rows[self.rank :: self.ranks] or rows[:1]
 
     def _drawn(self) -> list[list[int]]:

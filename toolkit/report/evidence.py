@@ -195,10 +195,9 @@ class Evidence:
         controls = [name for name, some in covariates.items() if any(spec["source"] == "shuffled" for spec in some)]
         tested = [t for t in self.tested(min(self.protocols, key=chooses_on_test)) if t.name not in controls]
         whole = [t for t in tested if len(t.folds) == max(len(other.folds) for other in tested)]
-        scores = [
-            {r: validation_score(r.results) for r in t.runs if r.results.get("valid_wa") is not None} for t in whole
-        ]
-        best = max(filter(None, scores), key=lambda by_run: fmean(by_run.values()), default={})
+        valid = [[run for run in t.runs if run.results.get("valid_wa") is not None] for t in whole]
+        scores = [{run: validation_score(run.results) for run in runs} for runs in valid if runs]
+        best = max(scores, key=lambda by_run: fmean(by_run.values()), default={})
         return max(best, key=best.get, default=None)
 
 

@@ -61,7 +61,7 @@ def fit_parts(
     def batches(what: str, levels: list[str] | None = None, passes: int = 0) -> Iterable[Batch]:
         loaders = [in_order(segments, cache, levels=levels)]
         for number in range(1, passes + 1):
-            drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
+            drawn = [Draw(index, 0, number, index) for index in range(len(segments))]
             loaders.append(in_order(segments, cache, augmentations=waves, sampler=drawn))
         loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=shown)
         return (batch.to(cache.device) for batch in loaded)
