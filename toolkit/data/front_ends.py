@@ -51,12 +51,7 @@ def rows_of(features: Seq, *, precision: str) -> list[Tensor]:
 
 
 def named_front_end(
-    extractor: Extractor,
-    *,
-    code: Mapping[str, str],  # distribution -> version of the front end's code
-    segments: SegmentSet,
-    precision: str,  # of the stored values
-    device: str,
+    extractor: Extractor, *, code: Mapping[str, str], segments: SegmentSet, precision: str, device: str
 ) -> tuple[str, dict[str, Any]]:
     """The name of a front end's folder, and what it is a hash of: all that features depend on besides the audio."""
     frozen = {name: weight for name, weight in extractor.named_parameters() if not weight.requires_grad}

@@ -23,11 +23,9 @@ def curve_figure(evidence: Evidence, protocol: str, folds: Sequence[str], metric
     if not panels:
         return None
     systems, title = [system.name for system in tested], metric.upper()
-    chose = (
-        "The tested epoch was chosen by these curves."
-        if chooses_on_test(protocol)
-        else "Nothing was chosen by these curves: the epoch was chosen on the validation part."
-    )
+    chose = "Nothing was chosen by these curves: the epoch was chosen on the validation part."
+    if chooses_on_test(protocol):
+        chose = "The tested epoch was chosen by these curves."
     seeds = " The mean over seeds, up to the shortest training." if len(evidence.plan.seeds) > 1 else ""
     return Figure(
         f"curves_{metric}",

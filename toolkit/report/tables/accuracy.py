@@ -16,7 +16,6 @@ from toolkit.report.tables.table import (
     SYSTEM,
     Column,
     Table,
-    percent,
 )
 from toolkit.statistics.comparison import interval
 from toolkit.statistics.metrics import METRICS, accuracies_of
@@ -58,7 +57,7 @@ def _metric_columns(metric: str, *, published: bool) -> list[Column]:
         known = row.confusions and "" not in row.confusions
         return interval(np.stack([*row.confusions.values()]), metric) if known else None
 
-    group = percent(metric)
+    group = f"{metric.upper()} %"
     columns = [
         Column(metric, "pooled", PERCENT, group, lambda row: getattr(row.pooled, metric, None)),
         Column(f"{metric}_interval", "95 % interval", INTERVAL, group, interval_of),
@@ -106,7 +105,7 @@ def _group_table(
     found = {system.name: accuracies_of(system.confusions_by(group)) for system in tested}
     columns = [SYSTEM]
     for key, heading in titles.items():
-        for figure, title in (("n", "n"), *((metric, percent(metric)) for metric in METRICS)):
+        for figure, title in (("n", "n"), *((metric, f"{metric.upper()} %") for metric in METRICS)):
             value = lambda row, key=key, figure=figure: getattr(found[row.name].get(key), figure, None)  # noqa: E731
             columns.append(Column(f"{key}_{figure}", title, COUNT if figure == "n" else PERCENT_1, heading, value))
     notes = [*notes, "n: utterances. Groups also differ in their speakers and classes."]
@@ -126,7 +125,7 @@ def speaker_tables(tested: Sequence[SystemRuns]) -> list[Table]:
         columns = [Column("speaker", "speaker", value=str), Column("n", "n", COUNT, value=count)]
         for name, accuracies in found.items():
             value = lambda speaker, a=accuracies, m=metric: getattr(a.get(speaker), m, None)  # noqa: E731
-            columns.append(Column(f"{metric}_{name}", name, PERCENT_1, percent(metric), value))
+            columns.append(Column(f"{metric}_{name}", name, PERCENT_1, f"{metric.upper()} %", value))
         title = f"{metric.upper()} by speaker"
         tables.append(Table(f"by_speaker_{metric}", title, columns, speakers, tested, notes))
     return tables

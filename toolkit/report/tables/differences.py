@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from toolkit.corpus.protocols import PROTOCOLS
 from toolkit.experiment.plan import NOT_THE_SYSTEMS
 from toolkit.report.evidence import Evidence, SystemRuns
-from toolkit.report.tables.table import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT, Column, Table, percent
+from toolkit.report.tables.table import COUNT, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, TEXT, Column, Table
 from toolkit.statistics.comparison import ALPHA, MIN_SPEAKERS, Comparison, compare, corrected
 from toolkit.statistics.metrics import METRICS
 
@@ -69,7 +69,7 @@ def protocol_tables(evidence: Evidence) -> list[Table]:
     columns = [Column("system", "system", value=str)]
     for metric, protocol in itertools.product(METRICS, protocols):
         value = lambda name, m=metric, p=protocol: getattr(evidence.runs_of[name, p].pooled, m, None)  # noqa: E731
-        columns.append(Column(f"{metric}_{protocol}", protocol, PERCENT, percent(metric), value))
+        columns.append(Column(f"{metric}_{protocol}", protocol, PERCENT, f"{metric.upper()} %", value))
     systems, notes = evidence.plan.systems, ["Pooled over all test utterances, the mean over seeds."]
     beside = Table("protocols", "Systems under each protocol", columns, systems, evidence.tested(), notes)
     return [beside, _step_table(evidence, protocols)]
@@ -138,7 +138,7 @@ def covariate_table(evidence: Evidence, covariate: str, protocol: str) -> Table 
     ]
     for metric in METRICS:
         pooled = lambda row, metric=metric: getattr(row.tested.pooled, metric, None)  # noqa: E731
-        columns.append(Column(metric, "pooled", PERCENT, percent(metric), pooled))
+        columns.append(Column(metric, "pooled", PERCENT, f"{metric.upper()} %", pooled))
         columns += difference_columns(metric)
     notes = [
         f"Label: the true {covariate} is given, in the test too. Predicted: predicted from the audio by a small head, "
@@ -173,7 +173,7 @@ def difference_columns(metric: str) -> list[Column]:
             return comparison.verdict
         return None if row.against is None else "not compared"
 
-    group = percent(metric)
+    group = f"{metric.upper()} %"
     return [
         Column(f"{metric}_difference", "points", POINTS, group, of("difference")),
         Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group, of("interval")),

@@ -138,11 +138,6 @@ class Table:
 SYSTEM = Column("system", "system", value=lambda tested: tested.name)
 
 
-def percent(metric: str) -> str:
-    """The title of a metric's figures in percent."""
-    return f"{metric.upper()} %"
-
-
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows unchanged, in one line."""
     return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
