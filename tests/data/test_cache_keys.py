@@ -5,7 +5,6 @@ from importlib.metadata import version
 
 import pytest
 import torch
-from small_system import write_recipe
 from throwaway import good, install
 
 from toolkit.contracts import Extractor
@@ -13,11 +12,6 @@ from toolkit.data.front_ends import code_of_levels, named_front_end
 from toolkit.data.segments import SegmentSet
 from toolkit.plugins.registry import default_registry
 from toolkit.training.preparation import load_source
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    return write_recipe(tmp_path)
 
 
 class One(Extractor):

@@ -12,7 +12,6 @@ import torch
 from cached_features import Parts, fill_in_child, same
 from click.testing import CliRunner
 from several_ranks import CONTEXT
-from small_system import write_recipe
 
 from toolkit.cli.main import main
 from toolkit.data.cache.store import DESCRIPTION, features_folder, limit_bytes, make_room, stored_front_ends
@@ -23,14 +22,8 @@ UTTERANCES = 24
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+def root(own_cache):
     return features_folder()
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    return write_recipe(tmp_path)
 
 
 def store(root: Path, name: str, *, used: float) -> FeatureFiles:

@@ -11,21 +11,17 @@ import pytest
 import torch
 from cached_features import Parts, same, stored_files
 from several_ranks import CONTEXT
-from small_system import write_recipe
 from throwaway import good, install
 
 from toolkit.data.cache import features as cache_features
 from toolkit.errors import AudioError, CacheError, FailedPlugin
 from toolkit.plugins.registry import default_registry
 
-pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has one process")
+pytestmark = [
+    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has one process"),
+    pytest.mark.usefixtures("own_cache"),
+]
 UTTERANCES = 24
-
-
-@pytest.fixture
-def recipe(tmp_path, monkeypatch):
-    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
-    return write_recipe(tmp_path)
 
 
 @pytest.fixture
