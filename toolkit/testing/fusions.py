@@ -11,7 +11,7 @@ from torch import Tensor
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.model.boundary import checked_embeddings
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, require_finite, require_same
+from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, backward, require_equal
 
 LEVELS = {  # named as in recipes, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),
@@ -70,7 +70,7 @@ class FusionCase(ModuleCase):
         for level, garbage in product(frames, GARBAGE):
             dirty = {**frames, level: frames[level].filled(garbage)}
             what = f"with {garbage} beyond lengths {frames[level].lengths.tolist()} of level {level!r}"
-            require_same(fusion(dirty, given), expected, self.tolerance, what)
+            require_equal(fusion(dirty, given), expected, self.tolerance, what)
 
     @contract
     def every_input_changes_fused(self) -> None:
@@ -93,4 +93,4 @@ class FusionCase(ModuleCase):
             fusion, (frames, given) = self.build().train(), self.inputs()
             frames = {n: Seq(torch.full_like(s.values, value).requires_grad_(), s.lengths) for n, s in frames.items()}
             leaves = {name: seq.values for name, seq in frames.items()}
-            require_finite(fusion, fusion(frames, given), f"for frames that are all {value}", leaves)
+            backward(fusion, fusion(frames, given), leaves, f"for frames that are all {value}")

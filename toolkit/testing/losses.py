@@ -9,7 +9,7 @@ from torch import Tensor
 from toolkit.contracts import Loss
 from toolkit.model.boundary import checked
 from toolkit.testing import Case, contract, require, unwrapped
-from toolkit.testing.modules import ModuleCase, copy_state, require_equal, require_same
+from toolkit.testing.modules import ModuleCase, copy_state, require_equal
 
 ROWS = 7
 
@@ -33,19 +33,9 @@ class LossCase(ModuleCase):
         size = self.size if getattr(unwrapped(self.make), "reads", None) == "embedding" else self.classes
         return {"size": size, "classes": self.classes, "class_counts": list(counts)}
 
-    def build(self) -> Loss:
-        """A new loss in train() mode."""
-        return Case.build(self).train()
-
     def inputs(self, module: Loss) -> tuple[Tensor, Tensor]:
         """Random inputs [rows, size], and targets [rows] that go through the classes."""
         return torch.randn(ROWS, self.context()["size"]), torch.arange(ROWS) % self.classes
-
-    def require_alike(self, found: Loss, expected: Loss, what: str) -> None:
-        """The same value in eval() mode."""
-        super().require_alike(found.eval(), expected.eval(), what)
-        found.train()
-        expected.train()
 
     def _pair(self) -> tuple[Loss, Loss]:
         one, other = self.build(), self.build()
@@ -64,7 +54,7 @@ class LossCase(ModuleCase):
     def value_is_a_finite_scalar(self) -> None:
         """A finite scalar: for a batch of all classes, one class, one row, and a class without training data."""
         for counts in (None, (0, *[5] * (self.classes - 1))):
-            loss = replace(self, class_counts=counts).build()
+            loss = replace(self, class_counts=counts).build().train()
             inputs, targets = self.inputs(loss)
             for name, some in (("a batch", slice(None)), ("one row", slice(0, 1)), ("one class", targets == 1)):
                 value = checked(loss, "forward", loss(inputs[some], targets[some]), ())
@@ -73,7 +63,7 @@ class LossCase(ModuleCase):
     @contract
     def denominator_joins_parts(self) -> None:
         """The mean over rows: the values of two parts of a batch, weighted by `denominator`, give the batch's."""
-        loss = self.build().eval()
+        loss = self.build()
         inputs, targets = self.inputs(loss)
         parts = [(inputs[some], targets[some]) for some in (slice(0, ROWS // 3), slice(ROWS // 3, None))]
         values = torch.stack([loss(*part).detach() for part in parts])
@@ -92,13 +82,13 @@ class LossCase(ModuleCase):
         """Mixed rows count by their shares: a share of a batch and the rest of it leave the state of the whole."""
         one, other = self._pair()
         batch = self.inputs(one)
-        one(*batch)
+        one.train()(*batch)
         for share in (0.25, 0.75):
-            other.of_shares(*batch, share)
+            other.train().of_shares(*batch, share)
         for loss in (one, other):
             loss.after_step(torch.tensor(True))
         what = "differs after a step whose rows were mixed: override `of_shares`, and count a row by its share"
-        require_same(other.state_dict(), one.state_dict(), self.tolerance, what)
+        require_equal(other.state_dict(), one.state_dict(), self.tolerance, what)
 
     @contract
     def only_steps_leave_a_trace(self) -> None:
@@ -108,13 +98,13 @@ class LossCase(ModuleCase):
         bad[0][0], bad[0][1] = float("nan"), float("inf")
         _step(first, one, other)
         _step(bad, one, taken=False)
-        require_same(one.state_dict(), other.state_dict(), 0, "moved in a step that was skipped")
+        require_equal(one.state_dict(), other.state_dict(), 0, "moved in a step that was skipped")
         with torch.no_grad():
-            one.eval()(*unseen)
-        require_same(one.train().state_dict(), other.state_dict(), 0, "moved in eval() mode")
+            one(*unseen)
+        require_equal(one.state_dict(), other.state_dict(), 0, "moved in eval() mode")
         _step(last, one, other)
         what = "differs after the next step: rows of a skipped step, or seen in eval() mode, count"
-        require_same(one.state_dict(), other.state_dict(), 0, what)
+        require_equal(one.state_dict(), other.state_dict(), 0, what)
         self.require_alike(other, one, "of one batch")
 
     @contract
@@ -125,13 +115,14 @@ class LossCase(ModuleCase):
         copy_state(one, other)
         self.require_alike(other, one, "of one batch")
         _step(self.inputs(one), one, other)
-        require_same(other.state_dict(), one.state_dict(), 0, "differs one step after loading the state")
+        require_equal(other.state_dict(), one.state_dict(), 0, "differs one step after loading the state")
 
 
 def _step(batch: tuple[Tensor, Tensor], *losses: Loss, taken: bool = True) -> None:
-    """One optimizer step of each loss on the same batch."""
+    """One optimizer step of each loss on the same batch, in train() mode."""
     inputs, targets = batch
     for loss in losses:
-        loss(inputs.clone().requires_grad_(), targets).backward()
+        loss.train()(inputs.clone().requires_grad_(), targets).backward()
         loss.after_step(torch.tensor(taken))
         loss.zero_grad(set_to_none=True)
+        loss.eval()
