@@ -10,6 +10,7 @@ from toolkit.corpus.labels import label_faults
 from toolkit.corpus.listening import Sounds, listen
 from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import counted, listed
+from toolkit.recipe.schema import Recipe
 
 SHOWN = 3  # problems of a kind, in a summary
 
@@ -35,23 +36,20 @@ class CheckReport:
 
 def check_corpus(
     utterances: Sequence[Utterance],  # with the corpus's own labels
-    *,
-    labels: Sequence[str] | None,  # the recipe's classes, None for all
-    label_map: Mapping[str, str | None] | None,  # label of the corpus -> class, or None to leave it out
-    sample_rate: int,  # the system's, in Hz
-    segment_samples: int,  # length of a segment at that rate
-    covariates: Sequence[str] = (),  # columns that every utterance needs, for example "gender"
+    recipe: Recipe,
     folds: Sequence[Fold] = (),  # whose parts may not share audio
 ) -> CheckReport:
     """Check a corpus as its recipe will use it, without the utterances that label_map leaves out."""
-    mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
-    classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
+    sample_rate = recipe.audio.sample_rate
+    mapped = [(u, recipe.label_map.get(u.label, u.label)) for u in utterances]
+    classes = list(recipe.labels or sorted({label for _, label in mapped} - {None}))
     used = [replace(u, label=label) for u, label in mapped if label in classes]
     heard = listen(used)
-    problems = [*label_faults(utterances, labels, label_map), *_speaker_problems(used, covariates)]
+    covariates = [name for name, spec in recipe.model.covariates.items() if spec.source == "label"]
+    problems = [*label_faults(utterances, recipe.labels, recipe.label_map), *_speaker_problems(used, covariates)]
     problems += [*_faults(heard, sample_rate), *_shared(heard, folds)]
     hours = sum(sound.frames / sound.rate for _, sound in heard if sound.rate) / 3600
-    segments = sum(-(-sound.samples(sample_rate) // segment_samples) for _, sound in heard)
+    segments = sum(-(-sound.samples(sample_rate) // recipe.audio.segment_samples) for _, sound in heard)
     notes = [f"{counted(len(used), 'utterance')}, {hours:.2f} h could be read, {counted(segments, 'segment')}"]
     if left_out := Counter(u.label for u, label in mapped if label is None):
         labels = ", ".join(f"{label} ({count})" for label, count in sorted(left_out.items()))

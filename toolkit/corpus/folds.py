@@ -1,7 +1,4 @@
-"""A fold: one split of a corpus, which checks itself; and the audit of what parts of a split share.
-
-`audit-split` compares everything; `check-data` no sentences; `train` and `experiment` no changed copies either.
-"""
+"""A fold is one split of a corpus; the audit finds what parts of a split share."""
 
 import hashlib
 import json
@@ -110,7 +107,7 @@ def audit(
 ) -> Iterator[Shared]:
     """Yield what valid shares with train, and test with both, for each kind, even if that is nothing.
 
-    Args: heard: from `hear`; kinds: to compare; alike: whether speakers whose names are alike count as one.
+    `alike`: speakers whose names are alike count as one.
     """
     nameless = {u.path for us in parts.values() for u in us if not u.speaker}
     values: dict[str, Callable[[Utterance], Hashable]] = {
@@ -182,10 +179,9 @@ def check_fold(fold: Fold, utterances: Sequence[Utterance], heard: Heard) -> Ite
 
 
 def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], parts: Collection[str] = PARTS) -> list[str]:
-    """Raise CorpusError if the same audio is in two parts of a fold; return the warnings of `check_fold`.
+    """Raise CorpusError if the same audio is in two of a fold's `parts`; return the warnings of `check_fold`.
 
-    No audio of other `parts` is read. Only utterances equal in length and middle are read whole; `check-data` and
-    `audit-split` also find changed copies.
+    Only utterances equal in length and middle are read whole.
     """
     from toolkit.audio.reading import stretch
 

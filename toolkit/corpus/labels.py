@@ -1,7 +1,4 @@
-"""Labels and other names: labels become a recipe's classes, and names that are alike are found or joined.
-
-These differ only in case, in spaces or in Unicode form: perhaps two spellings of one speaker or label.
-"""
+"""Labels become a recipe's classes; names that are alike, perhaps of one speaker or label, are found or joined."""
 
 import json
 import unicodedata

@@ -1,8 +1,4 @@
-"""Protocols: who trains, who validates, who tests.
-
-A split whose parts share a speaker is refused, unless its protocol says so. What a protocol cannot guarantee is in
-STAMPS: notes on every table, plot and file that comes from its folds.
-"""
+"""Protocols: who trains, who validates, who tests. A shared speaker is refused, unless the protocol says so."""
 
 import inspect
 import random
@@ -17,7 +13,7 @@ from toolkit.corpus.utterance import EVAL, SPLITS, Utterance, counted_ids, natur
 from toolkit.errors import ProtocolError, counted, did_you_mean, listed
 from toolkit.recipe.checks import Mismatch, check_value
 
-STAMPS = {
+STAMPS = {  # what a protocol cannot guarantee, noted on every table, plot and file that comes from its folds
     "loso-test-epoch": "loso-test-epoch: the epoch was chosen on the test speaker",
     "loso-as-published": (
         "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
@@ -31,9 +27,8 @@ Splits = dict[str, tuple[list[str], list[str], list[str]]]  # fold -> ids of tra
 
 
 def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
-    """Split a corpus into the folds of a protocol (one of PROTOCOLS), in order.
+    """Split utterances, with their classes as labels, into the folds of a protocol (one of PROTOCOLS), in order.
 
-    Args: utterances: all that are used, with their classes as labels; **args: as `arguments_of` lists them.
     Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
     """
     if name not in PROTOCOLS:

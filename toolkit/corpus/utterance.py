@@ -52,8 +52,6 @@ class Utterance:
             object.__setattr__(self, name, self.value(name))
         if not self.id or not self.label:
             raise CorpusError(f"{'label' if self.id else 'id'} is empty; every utterance needs one")
-        if not str(self.path) or str(self.path) != str(self.path).strip():
-            raise CorpusError(f"path {str(self.path)!r} is empty or has white space around it")
         object.__setattr__(self, "path", Path(self.path).absolute())
         if self.gender and self.gender.lower() not in GENDERS:
             raise CorpusError(f"gender {self.gender!r} of {self.id!r} is not f, female, m or male, nor empty")
