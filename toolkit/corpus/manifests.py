@@ -251,18 +251,15 @@ def usual_columns(found: Iterable[str]) -> dict[str, str]:
 def renamed(row: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:
     """Give a row's columns the names that manifests use; columns that are not mentioned keep theirs.
 
-    Args: columns: name -> a column of the table, or a text with columns in braces; "" leaves the column `name` out.
-
     >>> row = {"folder": "a", "file": "1", "class": "dog", "start": "7"}
     >>> renamed(row, {"path": "{folder}/{file}.wav", "label": "class", "start": ""})
     {'folder': 'a', 'file': '1', 'path': 'a/1.wav', 'label': 'dog'}
     """
     taken = {*columns, *columns.values()}
     kept = {name: value for name, value in row.items() if name not in taken}
-    return kept | {name: _filled(source, row) for name, source in columns.items() if source}
-
-
-def _filled(source: str, row: Mapping[str, str]) -> str:
-    fields = {field: row.get(field, "").strip() for field in FIELD.findall(source)}
-    whole = FIELD.sub(lambda field: fields[field[1]], source) if fields else row.get(source, "")
-    return whole if all(fields.values()) else ""
+    for name, source in columns.items():
+        fields = {field: row.get(field, "").strip() for field in FIELD.findall(source)}
+        whole = FIELD.sub(lambda field, values=fields: values[field[1]], source) if fields else row.get(source, "")
+        if source:
+            kept[name] = whole if all(fields.values()) else ""
+    return kept

@@ -95,10 +95,8 @@ class ModuleCase(Case):
         for part in one.modules():  # of its own package: torch's keep what they need
             if type(part).__module__.partition(".")[0] == type(one).__module__.partition(".")[0]:
                 plain = [name for name, value in vars(part).items() if isinstance(value, Tensor)]
-                remedy = "use register_buffer, or bundles and other devices do not get it"
-                require(
-                    not plain, f"`{', '.join(plain)}` is a tensor that is neither a parameter nor a buffer: {remedy}"
-                )
+                found = f"`{', '.join(plain)}` is a tensor that is neither a parameter nor a buffer"
+                require(not plain, f"{found}: use register_buffer, or bundles and other devices do not get it")
         copy_state(one, other)
         self.require_alike(other, one, "after loading the state")
 
