@@ -31,10 +31,7 @@ Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" or "copy" -> place 
 
 @dataclass(frozen=True)
 class Fold:
-    """One split: parts that share no utterance, except that in protocol loso-as-published `valid` equals `test`.
-
-    Raises: ProtocolError if a part is empty.
-    """
+    """One split; parts are not empty, and share no utterance, but in loso-as-published `valid` equals `test`."""
 
     name: str  # who or what tests, for example "1M" or "Session1"
     protocol: str  # the one that made it
@@ -105,10 +102,7 @@ def hear(sounds: Sounds) -> Heard:
 def audit(
     parts: Parts, heard: Heard | None = None, kinds: Collection[str] = tuple(MESSAGES), *, alike: bool = True
 ) -> Iterator[Shared]:
-    """Yield what valid shares with train, and test with both, for each kind, even if that is nothing.
-
-    `alike`: speakers whose names are alike count as one.
-    """
+    """Yield, for each kind, what valid shares with train and test with both, even nothing; `alike` speakers are one."""
     nameless = {u.path for us in parts.values() for u in us if not u.speaker}
     values: dict[str, Callable[[Utterance], Hashable]] = {
         "speaker": lambda u: u.speaker,
@@ -179,13 +173,10 @@ def check_fold(fold: Fold, utterances: Sequence[Utterance], heard: Heard) -> Ite
 
 
 def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], parts: Collection[str] = PARTS) -> list[str]:
-    """Raise CorpusError if the same audio is in two of a fold's `parts`; return the warnings of `check_fold`.
-
-    Only utterances equal in length and middle are read whole.
-    """
+    """Raise CorpusError if the same audio is in two of a fold's `parts`; return the warnings of `check_fold`."""
     from toolkit.audio.reading import stretch
 
-    groups: dict[tuple, list[tuple[str, Utterance]]] = {}
+    groups: dict[tuple, list[tuple[str, Utterance]]] = {}  # equal in length and middle: only these are read whole
     for part, u in ((part, u) for part, us in fold.parts(utterances).items() if part in parts for u in us):
         sound = stretch(u.path, start_s=u.start, end_s=u.end)
         middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))

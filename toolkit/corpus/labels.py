@@ -55,8 +55,8 @@ def apply_labels(
     Raises: CorpusError if a label is neither a class nor mapped, or a class has no utterance.
     """
     if faults := label_faults(utterances, labels, label_map):
-        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise CorpusError("; ".join(fault.message for fault in faults[:10]) + more)
+        more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
+        raise CorpusError("; ".join([*(fault.message for fault in faults[:10]), *more]))
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     kept = [u if label == u.label else replace(u, label=label) for u, label in mapped if label is not None]
     return kept, sorted({u.label for u in kept}) if labels is None else list(labels)

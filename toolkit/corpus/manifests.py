@@ -84,10 +84,7 @@ def read_rows(
 
 
 def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path, float | None, float | None]:
-    """The audio file that a row of a manifest names, and where the utterance begins and ends in it, in seconds.
-
-    Raises: CorpusError if the path is missing, or a time is not a number.
-    """
+    """The audio file that a row of a manifest names, and start and end in seconds; CorpusError if one is not valid."""
     name = (row.get("path") or "").strip()
     if not name:
         raise CorpusError("path is empty")

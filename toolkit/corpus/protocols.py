@@ -2,7 +2,7 @@
 
 import inspect
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
@@ -27,10 +27,7 @@ Splits = dict[str, tuple[list[str], list[str], list[str]]]  # fold -> ids of tra
 
 
 def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
-    """Split utterances, with their classes as labels, into the folds of a protocol (one of PROTOCOLS), in order.
-
-    Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
-    """
+    """The folds of a protocol, from utterances with their classes as labels; ProtocolError if it cannot split them."""
     if name not in PROTOCOLS:
         near = did_you_mean(name, PROTOCOLS)
         raise ProtocolError(f"No protocol is called {name!r}.{near} Protocols are {listed(PROTOCOLS)}")
@@ -98,10 +95,6 @@ def _loso(utterances: Sequence[Utterance]) -> Splits:
     if len(sessions) < 2 or len(partners) < 2 * len(sessions):
         raise ProtocolError(f"{need}; there are {counted(len(partners), 'speaker')} in {listed(sessions)}: {others}")
     return _leave_out(speaker_of, {who: partners[who] for who in speaker_order(utterances)})
-
-
-def _loso_as_published(utterances: Sequence[Utterance]) -> Splits:
-    return _leave_out(_needed(utterances, "speaker"), {who: who for who in speaker_order(utterances)})
 
 
 def _session_out(utterances: Sequence[Utterance]) -> Splits:
@@ -185,13 +178,10 @@ def _rotate(what: str, group_of: Mapping[str, str]) -> Splits:
 
 def _leave_out(group_of: Mapping[str, str], validates: Mapping[str, str]) -> Splits:
     """Test each key of `validates`; its value validates, the other groups train. `group_of`: by utterance."""
-    ids: dict[str, list[str]] = defaultdict(list)
-    for i, group in group_of.items():
-        ids[group].append(i)
-    folds = {}
-    for tested, validating in validates.items():
-        train = [i for i, group in group_of.items() if group not in (tested, validating)]
-        folds[tested] = train, ids[validating], ids[tested]
+    folds: Splits = {}
+    for tests, valid in validates.items():
+        train = [i for i, group in group_of.items() if group not in (tests, valid)]
+        folds[tests] = train, *([i for i, group in group_of.items() if group == its] for its in (valid, tests))
     return folds
 
 
@@ -207,7 +197,7 @@ def _needed(utterances: Sequence[Utterance], column: str) -> dict[str, str]:
 PROTOCOLS: Mapping[str, Callable[..., Splits]] = {
     "loso": _loso,
     "loso-test-epoch": _loso,
-    "loso-as-published": _loso_as_published,
+    "loso-as-published": lambda us: _leave_out(_needed(us, "speaker"), {who: who for who in speaker_order(us)}),
     "session-out": _session_out,
     "groups": _groups,
     "given": _given,

@@ -28,10 +28,7 @@ class Target:
 
     @classmethod
     def of_column(cls, name: str, utterances: Iterable[Utterance]) -> "Target":
-        """The target whose classes are the sorted values of a column of the whole manifest, never of a fold.
-
-        Raises: CorpusError if there are fewer than two values.
-        """
+        """Its classes are the sorted values in the whole manifest, never of a fold; CorpusError for fewer than two."""
         values = {value for utterance in utterances if (value := utterance.value(name)) is not None}
         if len(values) < 2:
             found = f"only {next(iter(values))!r}" if values else "no such column"
