@@ -111,7 +111,6 @@ def speaker_order(utterances: Iterable[Utterance]) -> list[str]:
     speakers = {speaker for _, _, speaker in facts}
     if len(speakers) < len(facts) or any(session is None for session, _, _ in facts):
         return sorted(speakers, key=natural_key)
-    order = sorted(
-        facts, key=lambda fact: (natural_key(fact[0]), ("M", "F", None).index(fact[1]), natural_key(fact[2]))
-    )
+    men_first = ("M", "F", None).index
+    order = sorted(facts, key=lambda fact: (natural_key(fact[0]), men_first(fact[1]), natural_key(fact[2])))
     return [speaker for _, _, speaker in order]
