@@ -144,9 +144,7 @@ class Case:
 
 def unwrapped(make: Callable[..., Any]) -> Callable[..., Any]:
     """The class or function that a partial calls."""
-    while isinstance(make, partial):
-        make = make.func
-    return make
+    return make.func if isinstance(make, partial) else make
 
 
 def case_class(kind: str) -> type[Case]:
