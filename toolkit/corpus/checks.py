@@ -63,8 +63,8 @@ def check_corpus(
 
 
 def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]) -> Iterator[Problem]:
-    genders = Counter(speaker for speaker, _ in {(u.speaker, u.gender) for u in utterances if u.speaker and u.gender})
-    for speaker in sorted((who for who, count in genders.items() if count > 1), key=natural_key):
+    female, male = ({u.speaker for u in utterances if u.speaker and u.gender == gender} for gender in "FM")
+    for speaker in sorted(female & male, key=natural_key):
         yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     for name in covariates:
         if lacking := [u.id for u in utterances if u.value(name) is None]:

@@ -69,12 +69,12 @@ def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
 
 def fold_table(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
     """Fold by fold: [{"fold": "1M", "train": {"speakers": [...], "utterances": 9}, "valid": ..., "test": ...}, ...]."""
-    by_id = {u.id: u for u in utterances}
-
-    def of_part(ids: Sequence[str]) -> dict[str, Any]:
-        return {"speakers": speaker_order(by_id[i] for i in ids), "utterances": len(ids)}
-
-    return [{"fold": fold.name, **{part: of_part(getattr(fold, part)) for part in PARTS}} for fold in folds]
+    by_id, table = {u.id: u for u in utterances}, []
+    for fold in folds:
+        parts = {part: [by_id[i] for i in getattr(fold, part)] for part in PARTS}
+        counts = {part: {"speakers": speaker_order(us), "utterances": len(us)} for part, us in parts.items()}
+        table.append({"fold": fold.name, **counts})
+    return table
 
 
 class Shared(NamedTuple):
