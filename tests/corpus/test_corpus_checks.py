@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import soundfile
+from recipe_files import recipe_of
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.checks import CheckReport, Problem, check_corpus, summarise
@@ -24,9 +25,9 @@ def corpus(tmp_path):
     ]
 
 
-def check(utterances, **changes) -> CheckReport:
-    settings = {"labels": ["b", "a"], "label_map": {"c": None}, "sample_rate": 16000, "segment_samples": 1000}
-    return check_corpus(utterances, **(settings | changes))
+def check(utterances, folds=(), **changes) -> CheckReport:
+    settings = {"labels": ["b", "a"], "label_map": {"c": None}, "segment_samples": 1000}
+    return check_corpus(utterances, recipe_of(**(settings | changes)), folds)
 
 
 def only(report: CheckReport) -> Problem:

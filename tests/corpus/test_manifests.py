@@ -161,7 +161,7 @@ def test_columns_with_other_names_are_read_and_the_rest_keep_theirs(tmp_path):
     [
         (
             {"path": "filname"},
-            "/m.csv:1: no column 'filname' for path; found filename, class. Did you mean 'filename'?",
+            "/m.csv: no column 'filname' for path; found filename, class. Did you mean 'filename'?",
         ),
         ({"path": "{dir}/{filename}"}, "no column 'dir' for path; found filename, class"),
         ({"gender": ""}, "no column 'gender' for gender"),
@@ -209,8 +209,8 @@ def test_several_wrong_rows_are_named_in_one_message(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("path,lable\na.wav,x\n", "/m.csv:1: unknown column 'lable'. Did you mean 'label'?"),
-        ("path,label,speeker\na.wav,x,1\n", "/m.csv:1: unknown column 'speeker'. Did you mean 'speaker'?"),
+        ("path,lable\na.wav,x\n", "/m.csv: unknown column 'lable'. Did you mean 'label'?"),
+        ("path,label,speeker\na.wav,x,1\n", "/m.csv: unknown column 'speeker'. Did you mean 'speaker'?"),
         ("Path,label\na.wav,x\n", "Did you mean 'path'?"),
         ("path,emotion\na.wav,x\n", "no column 'label'; found path, emotion"),
         ("file,label\na.wav,x\n", "no column 'path'; found file, label"),
@@ -224,10 +224,10 @@ def test_several_wrong_rows_are_named_in_one_message(tmp_path):
         ("path,label,gender\na.wav,x,woman\n", "gender 'woman' of 'a' is not f, female, m or male"),
         ("path,label,start\na.wav,x,1s\n", "start is '1s'; seconds are needed"),
         ("path,label,start,end\na.wav,x,2,1\n", "end 1.0 s is not after start 2.0 s"),
-        ("path,label,start\na.wav,x,-1\n", "start is '-1'"),
-        ("path,label,end\na.wav,x,nan\n", "end is 'nan'"),
+        ("path,label,start\na.wav,x,-1\n", "start is -1.0; seconds from the beginning of the file are needed"),
+        ("path,label,end\na.wav,x,nan\n", "end is nan"),
         ("path,label\n", "holds no utterance"),
-        ("", "no column 'path' and 'label'; found nothing"),
+        ("", "holds no utterance"),
         (
             "file,Emotion,speaker_id,sex\na.wav,x,1,f\n",
             "no column 'path' and 'label'; found file, Emotion, speaker_id, sex. "
@@ -284,11 +284,6 @@ def test_other_files_are_refused(tmp_path):
 def test_a_byte_order_mark_of_a_spreadsheet_is_not_part_of_the_first_column(tmp_path):
     (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbfpath,label\r\na.wav,x\r\n")
     assert read_manifest(tmp_path / "m.csv")[0].label == "x"
-
-
-def test_writing_refuses_an_id_that_occurs_twice(tmp_path):
-    with pytest.raises(CorpusError, match="id 'u0' is on 2 utterances"):
-        manifest_text(utterances("x") * 2, tmp_path / "m.csv")
 
 
 @pytest.mark.parametrize(("written", "means"), [("f", "F"), ("Female", "F"), (" M ", "M"), ("male", "M"), ("", None)])

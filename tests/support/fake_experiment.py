@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.protocols import AS_PUBLISHED_STAMP, TEST_EPOCH_STAMP
+from toolkit.corpus.protocols import STAMPS
 from toolkit.corpus.targets import Target
 from toolkit.experiment.plan import Cell, Plan, PlannedSystem, write_plan
 from toolkit.experiment.progress import Record, Records
@@ -29,7 +29,6 @@ from toolkit.training.run_folder import (
 
 LABELS = ("ang", "hap", "neu", "sad")
 TEN = tuple(f"{session}{gender}" for session in range(1, 6) for gender in "MF")
-STAMPS = {"loso-test-epoch": TEST_EPOCH_STAMP, "loso-as-published": AS_PUBLISHED_STAMP}
 SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
 EPOCHS_TRAINED = 6
 

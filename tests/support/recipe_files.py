@@ -1,8 +1,12 @@
 """A small recipe to extend, and what tests of recipes say again and again."""
 
+from dataclasses import replace
+
 import pytest
 
 from toolkit.errors import RecipeError
+from toolkit.recipe.loading import load_recipe
+from toolkit.recipe.schema import AudioSpec, CovariateSpec, Recipe
 
 BASE = """
 corpus: {plugin: iemocap}
@@ -22,6 +26,14 @@ training:
   max_grad_norm: 5.0
   optimizer: {learning_rate: 1e-5}
 """
+
+
+def recipe_of(labels=None, label_map=None, *, segment_samples=48_000, covariates=()) -> Recipe:
+    """A recipe for these labels, at 16 kHz; nothing else of it matters."""
+    recipe = load_recipe("speech/functionals")
+    model = replace(recipe.model, covariates={name: CovariateSpec(source="label") for name in covariates})
+    audio = AudioSpec(segment_seconds=segment_samples / 16_000)
+    return replace(recipe, labels=labels, label_map=label_map or {}, audio=audio, model=model)
 
 
 def args_of(recipe):

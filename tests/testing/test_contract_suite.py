@@ -184,7 +184,7 @@ def test_a_corpus_that_finds_nothing_in_a_folder_that_is_not_there(tmp_path):
             return super().read(folder) if folder.is_dir() else []
 
     found = {f.property: f for f in check_plugin("corpus", Careless, folder=tmp_path)}["missing_folder_is_one_line"]
-    assert found.detail.endswith("/not-there) gives []; a ToolkitError is needed")
+    assert found.detail.endswith("/not-there) gives []; a ToolkitError is needed that names it in one line")
 
 
 def test_the_detail_shows_the_input():

@@ -10,6 +10,7 @@ from toolkit.corpus.labels import label_faults
 from toolkit.corpus.listening import Sounds, listen
 from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, natural_key, speaker_order
 from toolkit.errors import counted, listed
+from toolkit.recipe.schema import Recipe
 
 SHOWN = 3  # problems of a kind, in a summary
 
@@ -35,44 +36,35 @@ class CheckReport:
 
 def check_corpus(
     utterances: Sequence[Utterance],  # with the corpus's own labels
-    *,
-    labels: Sequence[str] | None,  # the recipe's classes, None for all
-    label_map: Mapping[str, str | None] | None,  # label of the corpus -> class, or None to leave it out
-    sample_rate: int,  # the system's, in Hz
-    segment_samples: int,  # length of a segment at that rate
-    covariates: Sequence[str] = (),  # columns that every utterance needs, for example "gender"
+    recipe: Recipe,
     folds: Sequence[Fold] = (),  # whose parts may not share audio
 ) -> CheckReport:
     """Check a corpus as its recipe will use it, without the utterances that label_map leaves out."""
-    mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
-    classes = list(labels) if labels else sorted({label for _, label in mapped} - {None})
-    kept = [(u, label) for u, label in mapped if label in classes]
-    used = [replace(u, label=label) for u, label in kept]
+    sample_rate = recipe.audio.sample_rate
+    mapped = [(u, recipe.label_map.get(u.label, u.label)) for u in utterances]
+    classes = list(recipe.labels or sorted({label for _, label in mapped} - {None}))
+    used = [replace(u, label=label) for u, label in mapped if label in classes]
     heard = listen(used)
-    problems = [*label_faults(utterances, labels, label_map), *_speaker_problems(used, covariates)]
+    covariates = [name for name, spec in recipe.model.covariates.items() if spec.source == "label"]
+    problems = [*label_faults(utterances, recipe.labels, recipe.label_map), *_speaker_problems(used, covariates)]
     problems += [*_faults(heard, sample_rate), *_shared(heard, folds)]
     hours = sum(sound.frames / sound.rate for _, sound in heard if sound.rate) / 3600
-    segments = sum(-(-sound.samples(sample_rate) // segment_samples) for _, sound in heard)
+    segments = sum(-(-sound.samples(sample_rate) // recipe.audio.segment_samples) for _, sound in heard)
     notes = [f"{counted(len(used), 'utterance')}, {hours:.2f} h could be read, {counted(segments, 'segment')}"]
     if left_out := Counter(u.label for u, label in mapped if label is None):
         labels = ", ".join(f"{label} ({count})" for label, count in sorted(left_out.items()))
         notes.append(f"left out on purpose by label_map: {labels}")
-    problems = sorted(dict.fromkeys(problems), key=lambda problem: problem.severity)
-    return CheckReport(_counts(kept, classes), problems, notes)
-
-
-def _counts(kept: Sequence[tuple[Utterance, str]], classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    speakers = speaker_order(u for u, _ in kept)
-    counts = Counter((u.speaker, label) for u, label in kept)
-    if any(speaker is None for speaker, _ in counts):
-        speakers.append(None)
-    nameless = "no speaker" if speakers[1:] else "all"
-    return {who or nameless: {label: counts[who, label] for label in classes} for who in speakers}
+    speakers = speaker_order(used)
+    counts = {speaker: dict.fromkeys(classes, 0) for speaker in speakers}
+    for u in used:
+        row = counts.setdefault(u.speaker or ("no speaker" if speakers else "all"), dict.fromkeys(classes, 0))
+        row[u.label] += 1
+    return CheckReport(counts, sorted(dict.fromkeys(problems), key=lambda problem: problem.severity), notes)
 
 
 def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]) -> Iterator[Problem]:
-    genders = Counter(speaker for speaker, _ in {(u.speaker, u.gender) for u in utterances if u.speaker and u.gender})
-    for speaker in sorted((who for who, count in genders.items() if count > 1), key=natural_key):
+    female, male = ({u.speaker for u in utterances if u.speaker and u.gender == gender} for gender in "FM")
+    for speaker in sorted(female & male, key=natural_key):
         yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     for name in covariates:
         if lacking := [u.id for u in utterances if u.value(name) is None]:
@@ -103,17 +95,15 @@ def _faults(heard: Sounds, sample_rate: int) -> Iterator[Problem]:
 
 def _shared(heard: Sounds, folds: Sequence[Fold]) -> Iterator[Problem]:
     """What the audit finds, each kind in the first fold that has it; audio that occurs twice, if no fold shares any."""
-    audio = hear(heard) if folds else {}
-    found: dict[str, Problem] = {}
-    for fold in folds:
-        for problem in check_fold(fold, [u for u, _ in heard], audio):
-            found.setdefault(problem.kind, problem)
+    audio, used = hear(heard) if folds else {}, [u for u, _ in heard]
+    problems = [problem for fold in folds for problem in check_fold(fold, used, audio)]
+    found = {problem.kind: problem for problem in reversed(problems)}
     yield from found.values()
     same: dict[bytes, list[Utterance]] = {}
     for u, sound in heard:
-        if sound.digest is not None:
+        if sound.digest is not None and "shared-audio" not in found:
             same.setdefault(sound.digest, []).append(u)
-    for alike in same.values() if "shared-audio" not in found else ():
+    for alike in same.values():
         if len(alike) > 1:
             labels, shown = listed(sorted({u.label for u in alike})), listed((str(u.path) for u in alike), most=3)
             text = f"{len(alike)} utterances are the same audio, labelled {labels}: {shown}"

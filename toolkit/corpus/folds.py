@@ -1,7 +1,4 @@
-"""A fold: one split of a corpus, which checks itself; and the audit of what parts of a split share.
-
-`audit-split` compares everything; `check-data` no sentences; `train` and `experiment` no changed copies either.
-"""
+"""A fold is one split of a corpus; the audit finds what parts of a split share."""
 
 import hashlib
 import json
@@ -34,11 +31,7 @@ Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" or "copy" -> place 
 
 @dataclass(frozen=True)
 class Fold:
-    """One split.
-
-    Raises: ProtocolError if a part is empty, or an utterance is in two parts or twice in one; only in protocol
-        loso-as-published may `valid` equal `test`.
-    """
+    """One split; parts are not empty, and share no utterance, but in loso-as-published `valid` equals `test`."""
 
     name: str  # who or what tests, for example "1M" or "Session1"
     protocol: str  # the one that made it
@@ -59,17 +52,10 @@ class Fold:
         return {part: [u for u in utterances if part_of.get(u.id) == part] for part in PARTS}
 
     def __post_init__(self):
-        where = f"fold {self.name!r} of protocol {self.protocol!r}"
-        part_of: dict[str, str] = {}
         for part in PARTS:
-            if not (ids := getattr(self, part)):
-                raise ProtocolError(f"{where} has no utterance in part {part}")
-            if part == "test" and self.protocol == "loso-as-published" and set(ids) == set(self.valid):
-                continue
-            for i in ids:
-                if i in part_of:
-                    raise ProtocolError(f"{where} has utterance {i!r} in {part_of[i]} and in {part}")
-                part_of[i] = part
+            if not getattr(self, part):
+                found = f"has no utterance in part {part}"
+                raise ProtocolError(f"fold {self.name!r} of protocol {self.protocol!r} {found}")
 
 
 def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
@@ -83,12 +69,12 @@ def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
 
 def fold_table(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
     """Fold by fold: [{"fold": "1M", "train": {"speakers": [...], "utterances": 9}, "valid": ..., "test": ...}, ...]."""
-    by_id = {u.id: u for u in utterances}
-
-    def of_part(ids: Sequence[str]) -> dict[str, Any]:
-        return {"speakers": speaker_order(by_id[i] for i in ids), "utterances": len(ids)}
-
-    return [{"fold": fold.name, **{part: of_part(getattr(fold, part)) for part in PARTS}} for fold in folds]
+    by_id, table = {u.id: u for u in utterances}, []
+    for fold in folds:
+        parts = {part: [by_id[i] for i in getattr(fold, part)] for part in PARTS}
+        counts = {part: {"speakers": speaker_order(us), "utterances": len(us)} for part, us in parts.items()}
+        table.append({"fold": fold.name, **counts})
+    return table
 
 
 class Shared(NamedTuple):
@@ -116,10 +102,7 @@ def hear(sounds: Sounds) -> Heard:
 def audit(
     parts: Parts, heard: Heard | None = None, kinds: Collection[str] = tuple(MESSAGES), *, alike: bool = True
 ) -> Iterator[Shared]:
-    """Yield what valid shares with train, and test with both, for each kind, even if that is nothing.
-
-    Args: heard: from `hear`; kinds: to compare; alike: whether speakers whose names are alike count as one.
-    """
+    """Yield, for each kind, what valid shares with train and test with both, even nothing; `alike` speakers are one."""
     nameless = {u.path for us in parts.values() for u in us if not u.speaker}
     values: dict[str, Callable[[Utterance], Hashable]] = {
         "speaker": lambda u: u.speaker,
@@ -190,14 +173,10 @@ def check_fold(fold: Fold, utterances: Sequence[Utterance], heard: Heard) -> Ite
 
 
 def refuse_shared_audio(fold: Fold, utterances: Sequence[Utterance], parts: Collection[str] = PARTS) -> list[str]:
-    """Raise CorpusError if the same audio is in two parts of a fold; return the warnings of `check_fold`.
-
-    No audio of other `parts` is read. Only utterances equal in length and middle are read whole; `check-data` and
-    `audit-split` also find changed copies.
-    """
+    """Raise CorpusError if the same audio is in two of a fold's `parts`; return the warnings of `check_fold`."""
     from toolkit.audio.reading import stretch
 
-    groups: dict[tuple, list[tuple[str, Utterance]]] = {}
+    groups: dict[tuple, list[tuple[str, Utterance]]] = {}  # equal in length and middle: only these are read whole
     for part, u in ((part, u) for part, us in fold.parts(utterances).items() if part in parts for u in us):
         sound = stretch(u.path, start_s=u.start, end_s=u.end)
         middle = b"".join(block.tobytes() for block in sound.blocks(sound.frames // 2, sound.frames // 2 + 64))

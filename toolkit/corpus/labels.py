@@ -1,12 +1,9 @@
-"""Labels and other names: labels become a recipe's classes, and names that are alike are found or joined.
-
-These differ only in case, in spaces or in Unicode form: perhaps two spellings of one speaker or label.
-"""
+"""Labels become a recipe's classes; names that are alike, perhaps of one speaker or label, are found or joined."""
 
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from toolkit.corpus.utterance import COLUMNS, Problem, Utterance, plain_marks
@@ -19,33 +16,33 @@ REMEDY = "--normalize true joins them, --normalize false keeps them apart"
 
 def label_faults(
     utterances: Sequence[Utterance], labels: Sequence[str] | None, label_map: Mapping[str, str | None] | None
-) -> list[Problem]:
+) -> Iterator[Problem]:
     """An error wherever a corpus's labels and a recipe's `labels` and `label_map` do not fit."""
     label_map = label_map or {}
     mapped = Counter(label_map.get(u.label, u.label) for u in utterances)
     mapped.pop(None, None)
-    faults: list[tuple[str, str, str]] = []  # kind, what is wrong, where
     for label, count in sorted(mapped.items()):
         if labels is not None and label not in labels and label not in label_map.values():
             found = f"label {label!r} ({counted(count, 'utterance')}) is neither in labels ({listed(labels)})"
             key = json.dumps(label, ensure_ascii=False)  # in YAML a bare 1 or null would not be text
             remedy = f"Add {{{key}: null}} to label_map to leave it out, or {{{key}: CLASS}} to count it as CLASS"
             text = f"{found} nor in label_map.{did_you_mean(label, labels)} {remedy}"
-            faults.append(("unmapped-label", text, label))
+            yield Problem("unmapped-label", "error", text, label)
     present = {u.label for u in utterances}
     for label in sorted(label_map.keys() - present) if labels is None else ():  # else a misspelt label is also unmapped
         if near := did_you_mean(label, present - label_map.keys() - set(label_map.values())):
-            faults.append(("unknown-label", f"label_map names {label!r}, which no utterance has.{near}", label))
+            text = f"label_map names {label!r}, which no utterance has.{near}"
+            yield Problem("unknown-label", "error", text, label)
     for label in labels or ():
         if label not in mapped:
             found = listed(f"{label} ({count})" for label, count in sorted(mapped.items())) or "none at all"
             text = f"class {label!r} has no utterance; the corpus has {found}"
-            faults.append(("empty-class", text + did_you_mean(label, set(mapped) - set(labels)), label))
+            yield Problem("empty-class", "error", text + did_you_mean(label, set(mapped) - set(labels)), label)
     classes = labels or sorted(mapped)
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "no class"
-        faults.append(("one-class", f"{found} is left after label_map; a classifier needs two classes", "labels"))
-    return [Problem(kind, "error", text, where) for kind, text, where in faults]
+        text = f"{found} is left after label_map; a classifier needs two classes"
+        yield Problem("one-class", "error", text, "labels")
 
 
 def apply_labels(
@@ -57,9 +54,9 @@ def apply_labels(
 
     Raises: CorpusError if a label is neither a class nor mapped, or a class has no utterance.
     """
-    if faults := label_faults(utterances, labels, label_map):
-        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise CorpusError("; ".join(fault.message for fault in faults[:10]) + more)
+    if faults := [problem.message for problem in label_faults(utterances, labels, label_map)]:
+        more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
+        raise CorpusError("; ".join([*faults[:10], *more]))
     mapped = [(u, (label_map or {}).get(u.label, u.label)) for u in utterances]
     kept = [u if label == u.label else replace(u, label=label) for u, label in mapped if label is not None]
     return kept, sorted({u.label for u in kept}) if labels is None else list(labels)

@@ -1,7 +1,6 @@
-"""Describe the sound of utterances in one pass over their audio, and find changed copies among them.
+"""Listen to utterances, and find changed copies: those whose spectra are most similar and waveforms match at some lag.
 
-Changed copies differ in level, sample rate, encoding (MP3) or silence around them. Candidates are the utterances with
-the most similar spectra; they are copies if their waveforms match at some lag, as no two takes of a sentence do.
+Changed copies differ in level, sample rate, encoding (MP3) or silence around them.
 """
 
 import hashlib

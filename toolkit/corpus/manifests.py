@@ -18,7 +18,6 @@ from toolkit.files import csv_text, read_text, without_repeated_keys
 REQUIRED = ("path", "label")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 SHOWN = 5  # wrong rows that a message names
-LATEST_S = 1e9  # no recording lasts for thirty years
 BEFORE_OBJECTS, BETWEEN_OBJECTS = re.compile(r"\s*(\[?)"), re.compile(r"[\s,]*")
 # Durations as pandas and Python write them: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
 DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
@@ -30,7 +29,7 @@ USUAL = {  # names that others give a column, in lower case
     "gender": ("sex",),
 }
 
-Rows = Iterator[tuple[int, dict[str, str]]]  # line numbers and rows as text, by column
+Rows = list[tuple[int, dict[str, str]]]  # line numbers and rows as text, by column
 
 
 def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) -> list[Utterance]:
@@ -42,7 +41,7 @@ def read_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
     path = Path(os.path.expanduser(path)).absolute()
     faults: list[str] = []
     lines, utterances = {}, []
-    for line, row in _with_ids(list(read_rows(path, columns=columns))):
+    for line, row in _with_ids(read_rows(path, columns=columns)):
         try:
             u = utterance_of_row(path, line, row)
             if first := lines.get(u.id):  # perhaps the same line, in JSON
@@ -66,8 +65,7 @@ def read_rows(
     """The rows of a manifest; other arguments and errors as for `read_manifest`."""
     path = Path(os.path.expanduser(path)).absolute()
     if os.path.isdir(path) and not columns:
-        yield from enumerate(_folder_rows(path), start=1)
-        return
+        return list(enumerate(_folder_rows(path), start=1))
     if not os.path.isfile(path):
         near = did_you_mean(path.name, [file.name for file in path.parent.glob("*.*") if file.suffix in SUFFIXES])
         need = f"a .csv or .json file is needed, with the columns {join(required)}"
@@ -78,55 +76,43 @@ def read_rows(
         text = read_text(path)
     except (UnicodeDecodeError, OSError) as error:
         raise CorpusError(f"{path}: cannot be read as UTF-8 text: {error}; in Excel, save as CSV UTF-8") from None
-    reader = _json_rows if path.suffix.lower().startswith(".json") else _csv_rows
-    line = None
-    for line, row in reader(path, text, required, columns or {}):
-        yield line, row
-    if line is None:
+    rows = (_json_rows if path.suffix.lower().startswith(".json") else _csv_rows)(path, text)
+    if not rows:
         raise CorpusError(f"{path}: holds no utterance")
+    _check_columns(path, list(dict.fromkeys(name for _, row in rows for name in row)), required, columns or {})
+    return [(line, renamed(row, columns or {})) for line, row in rows]
 
 
 def file_and_times(manifest: Path, row: Mapping[str, str | None]) -> tuple[Path, float | None, float | None]:
-    """The audio file that a row of a manifest names, and where the utterance begins and ends in it, in seconds.
-
-    Raises: CorpusError if the path is missing, or a time is not a number.
-    """
+    """The audio file that a row of a manifest names, and start and end in seconds; CorpusError if one is not valid."""
     name = (row.get("path") or "").strip()
     if not name:
         raise CorpusError("path is empty")
-    times = []
-    for column in ("start", "end"):
-        text = (row.get(column) or "").strip()
-        if text in ("", "NaT"):
-            times.append(None)
-            continue
-        try:
-            if duration := DURATION.fullmatch(text):
-                days, hours, minutes, seconds = (float(part or 0) for part in duration.groups())
-                time = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-            else:
-                time = float(text)
-            if not 0 <= time <= LATEST_S:
-                raise ValueError
-            times.append(time)
-        except ValueError:
-            raise CorpusError(f"{column} is {text!r}; seconds are needed, for example 1.25, or 0:00:01.25") from None
-    return manifest.parent / name, times[0], times[1]
+    return manifest.parent / name, _seconds(row, "start"), _seconds(row, "end")
+
+
+def _seconds(row: Mapping[str, str | None], column: str) -> float | None:
+    text = (row.get(column) or "").strip()
+    if text in ("", "NaT"):
+        return None
+    if duration := DURATION.fullmatch(text):
+        days, hours, minutes, seconds = (float(part or 0) for part in duration.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    try:
+        return float(text)
+    except ValueError:
+        raise CorpusError(f"{column} is {text!r}; seconds are needed, for example 1.25, or 0:00:01.25") from None
 
 
 def manifest_text(utterances: Sequence[Utterance], path: Path) -> str:
     """A manifest as CSV, which `read_manifest` reads back exactly from `path`; paths are relative to its folder."""
-    for i, count in Counter(u.id for u in utterances).most_common(1):
-        if count > 1:
-            raise CorpusError(f"{path}: id {i!r} is on {count} utterances")
-    columns = [*COLUMNS, *dict.fromkeys(key for u in utterances for key in u.extra)]
-    rows = (_row(path.parent, u) for u in utterances)
-    return csv_text([columns, *([row.get(column) for column in columns] for row in rows)])
-
-
-def _row(folder: Path, u: Utterance) -> dict:
-    path = u.path.relative_to(folder).as_posix() if u.path.is_relative_to(folder) else str(u.path)
-    return {**{column: getattr(u, column) for column in COLUMNS}, "path": path, **u.extra}
+    further = dict.fromkeys(key for u in utterances for key in u.extra)
+    rows = [[*COLUMNS, *further]]
+    for u in utterances:
+        inside = u.path.is_relative_to(path.parent)
+        known = vars(u) | {"path": u.path.relative_to(path.parent).as_posix() if inside else str(u.path)}
+        rows.append([*(known[column] for column in COLUMNS), *(u.extra.get(column) for column in further)])
+    return csv_text(rows)
 
 
 def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
@@ -152,11 +138,11 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
         yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **part}
 
 
-def _csv_rows(path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]) -> Rows:
+def _csv_rows(path: Path, text: str) -> Rows:
     """Read a table; its separator is the one that is most frequent in the header."""
     separator = max(",;\t|", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    line = 1
+    line, rows = 1, []
     try:
         header = [name.strip() for name in next(reader, [])]
         if len(header) > 1 and not header[-1]:
@@ -165,7 +151,6 @@ def _csv_rows(path: Path, text: str, required: Sequence[str], columns: Mapping[s
             header[0] = "level_0" if "index" in header else "index"  # pandas leaves it without a name
         if "" in header or len({*header}) < len(header):
             raise CorpusError(f"{path}:1: a column has no name, or two have the same: {', '.join(header)}")
-        check_columns(f"{path}:1", header, required, columns)
         line = reader.line_num + 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -175,13 +160,14 @@ def _csv_rows(path: Path, text: str, required: Sequence[str], columns: Mapping[s
                     cells.pop()
                 if len(cells) != len(header):
                     raise CorpusError(f"{path}:{line}: {len(cells)} fields, but the header has {len(header)}")
-                yield line, renamed(dict(zip(header, cells, strict=True)), columns)
+                rows.append((line, dict(zip(header, cells, strict=True))))
             line = reader.line_num + 1
     except csv.Error as error:
         raise CorpusError(f"{path}:{line}: not CSV: {error}") from None
+    return rows
 
 
-def _json_rows(path: Path, text: str, required: Sequence[str], columns: Mapping[str, str]) -> Rows:
+def _json_rows(path: Path, text: str) -> Rows:
     """Decode an array of objects, or objects alone, object by object, to know the line number of each."""
     decoder, rows = json.JSONDecoder(object_pairs_hook=without_repeated_keys), []
     start = BEFORE_OBJECTS.match(text)
@@ -197,9 +183,7 @@ def _json_rows(path: Path, text: str, required: Sequence[str], columns: Mapping[
         rows.append((line, {key.strip(): _text(f"{path}:{line}: {key!r}", value) for key, value in row.items()}))
     if text[at:].strip() != start[1].replace("[", "]"):
         raise CorpusError(f"{path}: not JSON: it ends before its array, or continues after it")
-    if rows:
-        check_columns(str(path), dict.fromkeys(name for _, row in rows for name in row), required, columns)
-    yield from ((line, renamed(row, columns)) for line, row in rows)
+    return rows
 
 
 def _text(where: str, value: Any) -> str:
@@ -209,7 +193,7 @@ def _text(where: str, value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _with_ids(rows: list[tuple[int, dict[str, str]]]) -> list[tuple[int, dict[str, str]]]:
+def _with_ids(rows: Rows) -> Rows:
     """Give the rows without an id the shortest of five names that is unique."""
     given = Counter(row["id"].strip() for _, row in rows if row.get("id", "").strip())
     nameless, options = [row for _, row in rows if not row.get("id", "").strip()], []
@@ -234,13 +218,12 @@ def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance
         raise CorpusError(f"{path}:{line}: {error}") from None
 
 
-def check_columns(where: str, found: Iterable[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
+def _check_columns(path: Path, found: list[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
     """Raise CorpusError if a column of `required` or `columns` is missing, or another one is named almost as one is."""
-    found = list(found)
     for name, source in columns.items():
         for column in FIELD.findall(source) or [source or name]:
             if column not in found:
-                text = f"{where}: no column {column!r} for {name}; found {listed(found, 30) or 'nothing'}."
+                text = f"{path}: no column {column!r} for {name}; found {listed(found, 30)}."
                 raise CorpusError(f"{text}{did_you_mean(column, found)}")
     names = list(renamed(dict.fromkeys(found, ""), columns))
     missing, near = [column for column in COLUMNS if column not in names], {}
@@ -249,10 +232,10 @@ def check_columns(where: str, found: Iterable[str], required: Sequence[str], col
     lacking = [column for column in required if column in missing]
     if not near.keys() >= set(lacking):
         pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
-        text = f"{where}: no column {join(map(repr, lacking))}; found {', '.join(names) or 'nothing'}"
+        text = f"{path}: no column {join(map(repr, lacking))}; found {', '.join(names)}"
         raise CorpusError(f"{text}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
     for column, name in near.items():
-        raise CorpusError(f"{where}: unknown column {name!r}. Did you mean {column!r}?")
+        raise CorpusError(f"{path}: unknown column {name!r}. Did you mean {column!r}?")
 
 
 def usual_columns(found: Iterable[str]) -> dict[str, str]:
@@ -265,18 +248,15 @@ def usual_columns(found: Iterable[str]) -> dict[str, str]:
 def renamed(row: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:
     """Give a row's columns the names that manifests use; columns that are not mentioned keep theirs.
 
-    Args: columns: name -> a column of the table, or a text with columns in braces; "" leaves the column `name` out.
-
     >>> row = {"folder": "a", "file": "1", "class": "dog", "start": "7"}
     >>> renamed(row, {"path": "{folder}/{file}.wav", "label": "class", "start": ""})
     {'folder': 'a', 'file': '1', 'path': 'a/1.wav', 'label': 'dog'}
     """
     taken = {*columns, *columns.values()}
     kept = {name: value for name, value in row.items() if name not in taken}
-    return kept | {name: _filled(source, row) for name, source in columns.items() if source}
-
-
-def _filled(source: str, row: Mapping[str, str]) -> str:
-    fields = {field: row.get(field, "").strip() for field in FIELD.findall(source)}
-    whole = FIELD.sub(lambda field: fields[field[1]], source) if fields else row.get(source, "")
-    return whole if all(fields.values()) else ""
+    for name, source in columns.items():
+        fields = {field: row.get(field, "").strip() for field in FIELD.findall(source)}
+        whole = FIELD.sub(lambda field, values=fields: values[field[1]], source) if fields else row.get(source, "")
+        if source:
+            kept[name] = whole if all(fields.values()) else ""
+    return kept

@@ -1,8 +1,4 @@
-"""Protocols: who trains, who validates, who tests.
-
-A split whose parts share a speaker is refused, unless its protocol says so. What a protocol cannot guarantee is in its
-folds' `stamp`: a note on every table, plot and file that comes from them.
-"""
+"""Protocols: who trains, who validates, who tests. A shared speaker is refused, unless the protocol says so."""
 
 import inspect
 import random
@@ -17,20 +13,21 @@ from toolkit.corpus.utterance import EVAL, SPLITS, Utterance, counted_ids, natur
 from toolkit.errors import ProtocolError, counted, did_you_mean, listed
 from toolkit.recipe.checks import Mismatch, check_value
 
-TEST_EPOCH_STAMP = "loso-test-epoch: the epoch was chosen on the test speaker"
-AS_PUBLISHED_STAMP = (
-    "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
-)
-RANDOM_STAMP = "random split: speakers may be shared"
+STAMPS = {  # what a protocol cannot guarantee, noted on every table, plot and file that comes from its folds
+    "loso-test-epoch": "loso-test-epoch: the epoch was chosen on the test speaker",
+    "loso-as-published": (
+        "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
+    ),
+    "random": "random split: speakers may be shared",
+    "speaker-dependent": SPEAKER_DEPENDENT_STAMP,
+}
 UNKNOWN_SPEAKERS_STAMP = "not every utterance has a speaker: whether the parts share one was not fully checked"
+
+Splits = dict[str, tuple[list[str], list[str], list[str]]]  # fold -> ids of train, valid and test
 
 
 def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]:
-    """Split a corpus into the folds of a protocol (one of PROTOCOLS), in order.
-
-    Args: utterances: all that are used, with their classes as labels; **args: as `arguments_of` lists them.
-    Raises: ProtocolError if the corpus lacks what the protocol needs, or a speaker would be in two parts.
-    """
+    """The folds of a protocol, from utterances with their classes as labels; ProtocolError if it cannot split them."""
     if name not in PROTOCOLS:
         near = did_you_mean(name, PROTOCOLS)
         raise ProtocolError(f"No protocol is called {name!r}.{near} Protocols are {listed(PROTOCOLS)}")
@@ -45,7 +42,13 @@ def make_folds(utterances: Sequence[Utterance], name: str, **args) -> list[Fold]
             raise ProtocolError(f"protocol.args.{argument}: {error}") from None
     if twice := [i for i, count in Counter(u.id for u in utterances).items() if count > 1]:
         raise ProtocolError(f"utterance {twice[0]!r} occurs twice; ids have to be unique")
-    folds = PROTOCOLS[name](utterances, **args)
+    try:
+        splits = PROTOCOLS[name](utterances, **args)
+    except ProtocolError as error:
+        raise ProtocolError(f"protocol {name!r} {error}") from None
+    unknown = UNKNOWN_SPEAKERS_STAMP if any(u.speaker is None for u in utterances) else None
+    stamp = SPEAKER_DEPENDENT_STAMP if args.get("speakers") == "shared" else STAMPS.get(name, unknown)
+    folds = [Fold(fold, name, *map(tuple, parts), stamp) for fold, parts in splits.items()]
     for fold in folds:
         refuse_shared(fold, utterances)
     return folds
@@ -77,75 +80,84 @@ def training_protocol(name: str) -> str:
     return "loso" if name == "loso-test-epoch" else name
 
 
-def _loso_as_published(utterances: Sequence[Utterance]) -> list[Fold]:
-    name = "loso-as-published"
-    speaker_of, speakers = _needed(utterances, name, "speaker"), speaker_order(utterances)
-    return _leave_out(name, speaker_of, dict(zip(speakers, speakers, strict=True)), AS_PUBLISHED_STAMP)
+def _loso(utterances: Sequence[Utterance]) -> Splits:
+    """Test each speaker; the other one of the session validates."""
+    speaker_of, session_of = _needed(utterances, "speaker"), _needed(utterances, "session")
+    sessions: dict[str, set[str]] = {}
+    for i, speaker in speaker_of.items():
+        sessions.setdefault(session_of[i], set()).add(speaker)
+    need = "needs two sessions or more, each of two speakers who are in no other"
+    others = "use 'session-out', 'groups' or 'given'"
+    for session, members in sessions.items():
+        if len(members) != 2:
+            raise ProtocolError(f"{need}; in {session!r} are {listed(sorted(members))}: {others}")
+    partners = {speaker: other for pair in sessions.values() for speaker, other in permutations(pair)}
+    if len(sessions) < 2 or len(partners) < 2 * len(sessions):
+        raise ProtocolError(f"{need}; there are {counted(len(partners), 'speaker')} in {listed(sessions)}: {others}")
+    return _leave_out(speaker_of, {who: partners[who] for who in speaker_order(utterances)})
 
 
-def _session_out(utterances: Sequence[Utterance]) -> list[Fold]:
-    _needed(utterances, "session-out", "speaker")
-    return _rotate("session-out", "sessions", _needed(utterances, "session-out", "session"))
+def _session_out(utterances: Sequence[Utterance]) -> Splits:
+    _needed(utterances, "speaker")
+    return _rotate("sessions", _needed(utterances, "session"))
 
 
-def _groups(utterances: Sequence[Utterance], k: int | None = None) -> list[Fold]:
+def _groups(utterances: Sequence[Utterance], k: int | None = None) -> Splits:
     """Rotate the groups of column group, else k groups (default 5) into which speakers are dealt, gender by gender."""
     if any(u.group for u in utterances):
         if k is not None:
-            raise ProtocolError("protocol 'groups' uses the corpus's own groups: leave k out of its args")
-        return _rotate("groups", "groups", _needed(utterances, "groups", "group"), _unknown_speakers(utterances))
+            raise ProtocolError("uses the corpus's own groups: leave k out of its args")
+        return _rotate("groups", _needed(utterances, "group"))
     k = 5 if k is None else k
-    speaker_of, speakers = _needed(utterances, "groups", "speaker"), speaker_order(utterances)
+    speaker_of, speakers = _needed(utterances, "speaker"), speaker_order(utterances)
     if not 3 <= k <= len(speakers):
-        found = f"protocol 'groups' cannot deal {counted(len(speakers), 'speaker')} into k = {k} groups"
+        found = f"cannot deal {counted(len(speakers), 'speaker')} into k = {k} groups"
         raise ProtocolError(f"{found}; there have to be three or more, each with a speaker: set protocol.args.k")
     # Men and women alternate in many corpora (RAVDESS): dealt in that order, an even k would separate them.
     gender = {u.speaker: u.gender or "" for u in utterances}
     dealt = sorted(speakers, key=lambda speaker: (gender[speaker], natural_key(speaker)))
     group = {speaker: str(i % k + 1) for i, speaker in enumerate(dealt)}
-    return _rotate("groups", "groups", {i: group[speaker] for i, speaker in speaker_of.items()})
+    return _rotate("groups", {i: group[speaker] for i, speaker in speaker_of.items()})
 
 
-def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"] = "apart") -> list[Fold]:
-    part_of = _needed(utterances, "given", "split")
+def _given(utterances: Sequence[Utterance], speakers: Literal["apart", "shared"] = "apart") -> Splits:
+    """Take the column split; if `speakers` may be shared, the stamp says so."""
+    part_of = _needed(utterances, "split")
     for value in sorted({*part_of.values()} - {*PARTS}):
         near = " It may mean valid or test." if value.lower() in EVAL else did_you_mean(value, SPLITS)
-        raise ProtocolError(f"split {value!r} is not one of train, valid, test.{near}")
-    stamp = SPEAKER_DEPENDENT_STAMP if speakers == "shared" else _unknown_speakers(utterances)
-    return _one_fold("given", part_of, stamp)
+        raise ProtocolError(f"reads the column split: {value!r} is not one of train, valid, test.{near}")
+    return {"given": _leave_out(part_of, {"test": "valid"})["test"]}
 
 
-def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 1) -> list[Fold]:
+def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 1) -> Splits:
     """Deal the files of each class, speaker by speaker, into k folds; one tests, the next validates."""
-    _needed(utterances, "speaker-dependent", "speaker")
+    _needed(utterances, "speaker")
     dealt, speaker = [], {u.path: u.speaker for u in utterances}
     for label, paths in _files_by_label(utterances).items():
         if not 3 <= k <= len(paths):
-            found = f"cannot deal {len(paths)} files of class {label!r} into k = {k} folds, at least 3"
-            raise ProtocolError(f"protocol 'speaker-dependent' {found}")
+            raise ProtocolError(f"cannot deal {len(paths)} files of class {label!r} into k = {k} folds, at least 3")
         random.Random(f"{seed}:{label}").shuffle(paths)
         dealt += sorted(paths, key=speaker.get)
     fold = {path: str(i % k + 1) for i, path in enumerate(dealt)}
-    fold_of = {u.id: fold[u.path] for u in utterances}
-    return _rotate("speaker-dependent", "folds", fold_of, SPEAKER_DEPENDENT_STAMP)
+    return _rotate("folds", {u.id: fold[u.path] for u in utterances})
 
 
-def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> list[Fold]:
+def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> Splits:
     """Split every class in the same proportions, keeping the utterances of a file together."""
     if speakers := speaker_order(utterances):
-        raise ProtocolError(f"protocol 'random' is for corpora without speakers, not {len(speakers)}: use 'groups'")
+        raise ProtocolError(f"is for corpora without speakers, not {len(speakers)}: use 'groups'")
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
-        raise ProtocolError(f"protocol 'random': valid {valid} and test {test} have to leave a fraction for training")
+        raise ProtocolError(f"takes fractions: valid {valid} and test {test} have to leave one for training")
     part_of = {}
     for label, paths in _files_by_label(utterances).items():
         if len(paths) < 3:
-            raise ProtocolError(f"class {label!r} has {len(paths)} files; three parts need at least three")
+            raise ProtocolError(f"needs three files of each class; {label!r} has {len(paths)}")
         random.Random(f"{seed}:{label}").shuffle(paths)
         n_test = min(max(1, round(test * len(paths))), len(paths) - 2)
         n_valid = min(max(1, round(valid * len(paths))), len(paths) - n_test - 1)
         for i, path in enumerate(paths):
             part_of[path] = "test" if i < n_test else "valid" if i < n_test + n_valid else "train"
-    return _one_fold("random", {u.id: part_of[u.path] for u in utterances}, RANDOM_STAMP)
+    return {"random": _leave_out({u.id: part_of[u.path] for u in utterances}, {"test": "valid"})["test"]}
 
 
 def _files_by_label(utterances: Sequence[Utterance]) -> dict[str, list[Path]]:
@@ -156,66 +168,37 @@ def _files_by_label(utterances: Sequence[Utterance]) -> dict[str, list[Path]]:
     return {label: [path for path in label_of if label_of[path] == label] for label in sorted(set(label_of.values()))}
 
 
-def _rotate(protocol: str, what: str, group_of: Mapping[str, str], stamp: str | None = None) -> list[Fold]:
-    """Make a fold for each value of `group_of`: it tests, the next one in a cycle validates, the others train."""
+def _rotate(what: str, group_of: Mapping[str, str]) -> Splits:
+    """Test each group; the next one in a cycle validates."""
     names = sorted(set(group_of.values()), key=natural_key)
     if len(names) < 3:
-        raise ProtocolError(f"protocol {protocol!r} needs three {what} or more; there are {listed(names)}")
-    following = dict(zip(names, [*names[1:], names[0]], strict=True))
-    return _leave_out(protocol, group_of, following, stamp)
+        raise ProtocolError(f"needs three {what} or more; there are {listed(names)}")
+    return _leave_out(group_of, dict(zip(names, [*names[1:], names[0]], strict=True)))
 
 
-def _by_partner(utterances: Sequence[Utterance], protocol: str, stamp: str | None) -> list[Fold]:
-    """Make a fold for each speaker: it tests, the other one of its session validates, all others train."""
-    speaker_of, session_of = _needed(utterances, protocol, "speaker"), _needed(utterances, protocol, "session")
-    sessions: dict[str, set[str]] = {}
-    for i, speaker in speaker_of.items():
-        sessions.setdefault(session_of[i], set()).add(speaker)
-    need = f"protocol {protocol!r} needs two sessions or more, each of two speakers who are in no other"
-    others = "use 'session-out', 'groups' or 'given'"
-    for session, members in sessions.items():
-        if len(members) != 2:
-            raise ProtocolError(f"{need}; in {session!r} are {listed(sorted(members))}: {others}")
-    partners = {speaker: other for pair in sessions.values() for speaker, other in permutations(pair)}
-    if len(sessions) < 2 or len(partners) < 2 * len(sessions):
-        raise ProtocolError(f"{need}; there are {counted(len(partners), 'speaker')} in {listed(sessions)}: {others}")
-    return _leave_out(protocol, speaker_of, {who: partners[who] for who in speaker_order(utterances)}, stamp)
-
-
-def _leave_out(
-    protocol: str, group_of: Mapping[str, str], validates: Mapping[str, str], stamp: str | None
-) -> list[Fold]:
-    """Make a fold for each key of `validates`: it tests, its value validates, other groups train; `group_of`: by id."""
-    ids = {name: tuple(i for i, group in group_of.items() if group == name) for name in validates}
-    folds = []
-    for tested, validating in validates.items():
-        train = tuple(i for i, group in group_of.items() if group not in (tested, validating))
-        folds.append(Fold(tested, protocol, train, ids[validating], ids[tested], stamp))
+def _leave_out(group_of: Mapping[str, str], validates: Mapping[str, str]) -> Splits:
+    """Test each key of `validates`; its value validates, the other groups train. `group_of`: by utterance."""
+    folds: Splits = {}
+    for tests, valid in validates.items():
+        train = [i for i, group in group_of.items() if group not in (tests, valid)]
+        validating, testing = ([i for i, group in group_of.items() if group == its] for its in (valid, tests))
+        folds[tests] = train, validating, testing
     return folds
 
 
-def _one_fold(protocol: str, part_of: Mapping[str, str], stamp: str | None) -> list[Fold]:
-    parts = (tuple(i for i, its in part_of.items() if its == part) for part in PARTS)
-    return [Fold(protocol, protocol, *parts, stamp)]
-
-
-def _needed(utterances: Sequence[Utterance], protocol: str, column: str) -> dict[str, str]:
+def _needed(utterances: Sequence[Utterance], column: str) -> dict[str, str]:
     """Id of each utterance -> its value in a column; ProtocolError if one has none."""
     if missing := [u.id for u in utterances if u.value(column) is None]:
-        found = f"protocol {protocol!r} needs the column {column}, and it is empty for {counted_ids(missing)}"
+        found = f"needs the column {column}, and it is empty for {counted_ids(missing)}"
         others = "'groups' (column speaker or group), 'given' (column split), or 'random' if no speaker is known"
         raise ProtocolError(f"{found}: fill it, or use another protocol: {others}")
     return {u.id: u.value(column) for u in utterances}
 
 
-def _unknown_speakers(utterances: Sequence[Utterance]) -> str | None:
-    return UNKNOWN_SPEAKERS_STAMP if any(u.speaker is None for u in utterances) else None
-
-
-PROTOCOLS: Mapping[str, Callable[..., list[Fold]]] = {
-    "loso": lambda utterances: _by_partner(utterances, "loso", None),
-    "loso-test-epoch": lambda utterances: _by_partner(utterances, "loso-test-epoch", TEST_EPOCH_STAMP),
-    "loso-as-published": _loso_as_published,
+PROTOCOLS: Mapping[str, Callable[..., Splits]] = {
+    "loso": _loso,
+    "loso-test-epoch": _loso,
+    "loso-as-published": lambda us: _leave_out(_needed(us, "speaker"), {who: who for who in speaker_order(us)}),
     "session-out": _session_out,
     "groups": _groups,
     "given": _given,

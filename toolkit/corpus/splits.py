@@ -105,10 +105,7 @@ def _of_lists(folder: Path, columns: Mapping[str, str] | None) -> Iterator[tuple
 
 def _rows(file: Path, columns: Mapping[str, str] | None) -> Iterable[tuple[int, dict[str, str]]]:
     if file.suffix.lower() in PLAIN:
-        try:
-            lines = enumerate(read_text(file, "surrogateescape").splitlines(), start=1)
-        except (UnicodeDecodeError, OSError) as error:
-            raise CorpusError(f"{file}: cannot be read as text: {error}") from None
+        lines = enumerate(read_text(file, "surrogateescape").splitlines(), start=1)
         return ((line, {"path": text.strip()}) for line, text in lines if text.strip())
     emobox = file.suffix.lower() == ".jsonl" and columns is None
     return read_rows(file, required=("path",), columns=EMOBOX if emobox else columns)
@@ -142,7 +139,6 @@ def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
 
 
 def _audit_fold(fold: str, parts: Parts, heard: Heard, unread: Mapping[Hashable, AudioError]) -> dict[str, Any]:
-    """Args: unread: why audio cannot be read, by place."""
     facts, problems, everyone = {}, [], [u for us in parts.values() for u in us]
     for part, us in parts.items():
         counts = {column: Counter(u.value(column) for u in us if u.value(column)) for column in ("label", "gender")}

@@ -1,7 +1,4 @@
-"""What a head predicts, or a fusion takes as a covariate: for each utterance, one of several classes. No torch.
-
-A `Target` has everything that would differ for another kind of target, such as a number or several classes at once.
-"""
+"""What a head predicts, or a fusion takes as a covariate: for each utterance, one of several classes. No torch."""
 
 import hashlib
 import itertools
@@ -24,17 +21,14 @@ UNKNOWN = -1  # the index of an unknown value
 
 @dataclass(frozen=True)
 class Target:
-    """The classes of the label, or of any other column of a manifest, in the order of a head's outputs."""
+    """The label, or any other column of a manifest: all that would differ for a number or several classes at once."""
 
     name: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in the order of a head's outputs
 
     @classmethod
     def of_column(cls, name: str, utterances: Iterable[Utterance]) -> "Target":
-        """The target whose classes are the sorted values of a column of the whole manifest, never of a fold.
-
-        Raises: CorpusError if there are fewer than two values.
-        """
+        """Its classes are the sorted values in the whole manifest, never of a fold; CorpusError for fewer than two."""
         values = {value for utterance in utterances if (value := utterance.value(name)) is not None}
         if len(values) < 2:
             found = f"only {next(iter(values))!r}" if values else "no such column"
@@ -100,10 +94,6 @@ class Target:
 
     probabilities = staticmethod(softmax)  # of scores or of their means: [..., classes]
 
-    def named(self, probabilities: np.ndarray) -> dict[str, float]:
-        """Class -> probability, from [classes]."""
-        return dict(zip(self.classes, probabilities.tolist(), strict=True))
-
     def answers(self, scores: np.ndarray) -> list[str]:
         """The class with the highest score (or probability) in each row, from [utterances, classes]."""
         return [self.classes[index] for index in scores.argmax(axis=1)]
@@ -138,13 +128,9 @@ def is_whole(text: str) -> bool | None:
 
 
 def shuffled_value(utterance_id: str, seed: int, counts: Mapping[str, int], covariate: str = "gender") -> str:
-    """The control of a covariate: a value independent of the utterance, drawn from the corpus's marginal.
+    """The control of a covariate: a value independent of the utterance, drawn from the corpus's `counts` of values.
 
-    It is keyed by seed and id, so it is the same in training, validation and test, on every machine, in any order; no
-    random generator is touched. It shows whether a gain of "gender as prior knowledge" (SER+MF, "Multilevel emotion
-    recognition of audio features based on multitask") is real.
-
-    Args: counts: value -> how often it occurs in the corpus; covariate: two of one system are drawn independently.
+    It is keyed by seed and id: the same in training, validation and test, on every machine, in any order.
     """
     key = "\0".join((covariate, str(seed), utterance_id)).encode()
     share = int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48  # in [0, 1)

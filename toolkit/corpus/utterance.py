@@ -22,7 +22,6 @@ EVAL = {"eval", "evaluation"}  # means valid to some, and test to others
 MARKS = dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u00b4`", "'")
 MARKS |= dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"')
 MARKS |= {"\u2212": "-", "\u2043": "-", "\u2044": "/", "\u2215": "/"}
-_GENDER_ORDER = {"M": 0, "F": 1, None: 2}
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,6 @@ class Utterance:
             object.__setattr__(self, name, self.value(name))
         if not self.id or not self.label:
             raise CorpusError(f"{'label' if self.id else 'id'} is empty; every utterance needs one")
-        if not str(self.path) or str(self.path) != str(self.path).strip():
-            raise CorpusError(f"path {str(self.path)!r} is empty or has white space around it")
         object.__setattr__(self, "path", Path(self.path).absolute())
         if self.gender and self.gender.lower() not in GENDERS:
             raise CorpusError(f"gender {self.gender!r} of {self.id!r} is not f, female, m or male, nor empty")
@@ -114,5 +111,6 @@ def speaker_order(utterances: Iterable[Utterance]) -> list[str]:
     speakers = {speaker for _, _, speaker in facts}
     if len(speakers) < len(facts) or any(session is None for session, _, _ in facts):
         return sorted(speakers, key=natural_key)
-    order = sorted(facts, key=lambda fact: (natural_key(fact[0]), _GENDER_ORDER[fact[1]], natural_key(fact[2])))
+    men_first = ("M", "F", None).index
+    order = sorted(facts, key=lambda fact: (natural_key(fact[0]), men_first(fact[1]), natural_key(fact[2])))
     return [speaker for _, _, speaker in order]

@@ -29,7 +29,7 @@ _ALL = (
     Kind("extractor", f"{_BASE}:Extractor", _AUDIO, "model.levels", f"{_SUITE}.extractors:ExtractorCase", bundled=True),
     Kind("fusion", f"{_BASE}:Fusion", _FUSION, "model.fusion", f"{_SUITE}.fusions:FusionCase", bundled=True),
     Kind("head", f"{_BASE}:Head", _HEAD, "model.heads", f"{_SUITE}.heads:HeadCase", bundled=True),
-    Kind("loss", f"{_BASE}:Loss", _LOSS, "model.losses", f"{_SUITE}.losses:LossCase"),
+    Kind("loss", f"{_BASE}:Loss", _LOSS, "model.losses", f"{_SUITE}.heads:LossCase"),
     Kind("augmentation", f"{_BASE}:Augmentation", _AUDIO, "augmentations", f"{_SUITE}.augmentations:AugmentationCase"),
     Kind("corpus", "toolkit.corpus:Corpus", (), "corpus", f"{_SUITE}.corpora:CorpusCase", reads_folder=True),
 )

@@ -86,10 +86,8 @@ class Case:
         findings, missing = [], ""
         for each in self.properties():
             name, asks = each.__name__, " ".join((each.__doc__ or "").split())
-            if missing:
-                holds, detail, error = None, f"not tried, since {missing} does not hold", None
-            else:
-                holds, detail, error = self._try(each)
+            untried = None, f"not tried, since {missing} does not hold", None
+            holds, detail, error = untried if missing else self._try(each)
             findings.append(Finding(name, holds, detail, asks, error))
             if holds is False and name in self.basic:
                 missing = name
@@ -146,9 +144,7 @@ class Case:
 
 def unwrapped(make: Callable[..., Any]) -> Callable[..., Any]:
     """The class or function that a partial calls."""
-    while isinstance(make, partial):
-        make = make.func
-    return make
+    return make.func if isinstance(make, partial) else make
 
 
 def case_class(kind: str) -> type[Case]:

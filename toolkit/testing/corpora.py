@@ -53,9 +53,9 @@ class CorpusCase(Case):
             found = corpus.read(folder)
         except Exception as error:
             found = error
-        require(isinstance(found, ToolkitError), f"read({folder}) gives {one_line(found)}; a ToolkitError is needed")
-        named = "\n" not in str(found) and folder.name in str(found)
-        require(named, f"the error has to name the folder in one line: {found}")
+        named = isinstance(found, ToolkitError) and "\n" not in str(found) and folder.name in str(found)
+        need = "a ToolkitError is needed that names it in one line"
+        require(named, f"read({folder}) gives {one_line(found)}; {need}")
 
     @contract
     def import_is_light(self) -> None:

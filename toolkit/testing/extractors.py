@@ -14,15 +14,7 @@ from toolkit.model.boundary import checked
 from toolkit.plugins.signatures import read_arguments
 from toolkit.recipe.checks import members
 from toolkit.testing import Case, Violation, contract, require, unwrapped
-from toolkit.testing.modules import (
-    GARBAGE,
-    ModuleCase,
-    copy_state,
-    require_equal,
-    require_finite,
-    require_unwritten,
-    row,
-)
+from toolkit.testing.modules import GARBAGE, ModuleCase, backward, copy_state, require_equal, require_unwritten, row
 
 
 @dataclass(frozen=True)
@@ -36,38 +28,26 @@ class ExtractorCase(ModuleCase):
 
     def training_part(self, module: Extractor) -> list[Seq]:
         """Features of two batches, with NaN beyond the lengths."""
-        return [module.features(self.wave(module, shift)).filled(float("nan")) for shift in range(2)]
+        return [module.features(*self.inputs(module)).filled(float("nan")) for _ in range(2)]
 
     def inputs(self, module: Extractor) -> tuple[Seq]:
-        """A waveform."""
-        return (self.wave(module),)
+        """Tones in noise, a row for each length from a whole segment to one sample, or only for `fixed_samples`."""
+        whole, fixed = self.segment_samples, module.fixed_samples
+        lengths = [fixed] * 3 if fixed else sorted((whole, whole * 5 // 8 + 7, whole // 4, 399, 1), reverse=True)
+        time = torch.arange(max(lengths)) / self.sample_rate  # in seconds
+        pitch = 100 + 150 * torch.rand(len(lengths), 1)  # in Hz
+        tone = torch.sin(2 * torch.pi * pitch * time)
+        return (Seq(0.2 * tone + 0.05 * torch.randn(tone.shape), torch.tensor(lengths)).zeroed(),)
 
     def outputs(self, module: Extractor, wave: Seq) -> dict[str, Seq]:
         """Features and frames."""
         return {"features": module.features(wave), "output": module(wave)}
 
-    def lengths(self, extractor: Extractor) -> list[int]:
-        """The lengths to try, from a whole segment to a single sample; only `fixed_samples` if the extractor has it."""
-        if extractor.fixed_samples is not None:
-            return [extractor.fixed_samples] * 3
-        whole = self.segment_samples
-        return sorted((whole, whole * 5 // 8 + 7, whole // 4, 399, 1), reverse=True)
-
-    def wave(self, extractor: Extractor, shift: int = 0) -> Seq:
-        """Tones in noise, one row for each of `lengths`, zeros beyond them."""
-        lengths = self.lengths(extractor)
-        generator = torch.Generator().manual_seed(1 + shift)
-        time = torch.arange(max(lengths)) / self.sample_rate  # in seconds
-        pitch = 100 + 150 * torch.rand(len(lengths), 1, generator=generator)  # in Hz
-        tone = torch.sin(2 * torch.pi * pitch * time)
-        noise = torch.randn(len(lengths), max(lengths), generator=generator)
-        return Seq(0.2 * tone + 0.05 * noise, torch.tensor(lengths)).zeroed()
-
     @contract
     def front_end_args_identify_features(self) -> None:
         """`front_end_args` do not change with use; where they are equal, features are."""
         one, other = self.build(), self.build()
-        wave, before = self.wave(one), front_end(one)
+        (wave,), before = self.inputs(one), front_end(one)
         one.train()(wave)
         require(front_end(one) == before, "front_end_args change with use")
         if front_end(other) == before:
@@ -84,7 +64,7 @@ class ExtractorCase(ModuleCase):
         given = {**getattr(self.make, "keywords", {}), "segment_samples": self.segment_samples}
         torch.manual_seed(0)
         one = self.unfitted()
-        wave = self.wave(one)
+        (wave,) = self.inputs(one)
         features = one.features(wave)
         for argument in read_arguments(cls):
             name, value = argument.name, given.get(argument.name, argument.default)
@@ -106,18 +86,19 @@ class ExtractorCase(ModuleCase):
     def shapes_are_as_declared(self) -> None:
         """At several lengths, alone and in a batch: `frame_count` frames, `channels` channels, finite values."""
         extractor = self.build()
-        wave = self.wave(extractor)
-        expected = [extractor.frame_count(n) for n in self.lengths(extractor)]
+        (wave,) = self.inputs(extractor)
+        lengths = wave.lengths.tolist()
+        expected = [extractor.frame_count(n) for n in lengths]
         require(all(type(n) is int and n > 0 for n in expected), f"frame_count gives {expected}, not positive ints")
-        for index, samples in enumerate(self.lengths(extractor)):
+        for index, samples in enumerate(lengths):
             _require_shape(extractor, row(wave, index), expected[index : index + 1], f"{samples} samples alone")
-        _require_shape(extractor, wave, expected, f"a batch of {self.lengths(extractor)} samples")
+        _require_shape(extractor, wave, expected, f"a batch of {lengths} samples")
 
     @contract
     def garbage_changes_nothing(self) -> None:
         """What lies beyond the lengths changes nothing: NaN, infinity, 1e4; in the waveform and in the features."""
         extractor = self.build()
-        wave = self.wave(extractor)
+        (wave,) = self.inputs(extractor)
         if extractor.fixed_samples is not None:  # the core pads shorter rows, but lengths must count here too
             wave = Seq(wave.values, wave.lengths - torch.arange(len(wave.lengths)) * (wave.values.shape[1] // 4))
         clean = extractor.features(wave.zeroed())
@@ -132,7 +113,7 @@ class ExtractorCase(ModuleCase):
     def features_learn_nothing(self) -> None:
         """Features carry no gradient, and stay the same in train() mode and when parameters change."""
         extractor = self.build()
-        wave = self.wave(extractor)
+        (wave,) = self.inputs(extractor)
         expected = extractor.features(wave).zeroed().values
         extractor.train()(wave)
         for change in ("in train() mode", "when trained parameters do: freeze these, or use them in encode"):
@@ -145,22 +126,23 @@ class ExtractorCase(ModuleCase):
 
     def trained_pass(self, module: Extractor) -> tuple[dict[str, Seq], dict[str, Tensor]]:
         """The outputs for waveforms and features with NaN beyond the lengths."""
-        features = module.features(self.wave(module).filled(float("nan")))
+        (wave,) = self.inputs(module)
+        features = module.features(wave.filled(float("nan")))
         return {"output": module.encode(features.filled(float("nan")))}, {}
 
     @contract
     def silence_is_finite(self) -> None:
         """Digital silence gives finite frames and finite gradients."""
         extractor = self.build().train()
-        wave = self.wave(extractor)
+        (wave,) = self.inputs(extractor)
         silence = Seq(torch.zeros_like(wave.values), wave.lengths)
-        require_finite(extractor, {"output": extractor(silence)}, "of digital silence")
+        backward(extractor, {"output": extractor(silence)}, {}, "of digital silence")
 
     @contract
     def input_is_left_alone(self) -> None:
         """Neither `features` nor `encode` writes into its input."""
         extractor = self.build().train()
-        wave = self.wave(extractor)
+        (wave,) = self.inputs(extractor)
         require_unwritten(extractor.features, wave, what="features")
         require_unwritten(extractor.encode, extractor.features(wave), what="encode")
 

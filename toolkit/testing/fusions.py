@@ -1,6 +1,6 @@
 """The contract of fusions, property by property."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import ClassVar
@@ -11,7 +11,7 @@ from torch import Tensor
 from toolkit.contracts import Fusion, LevelShape, Seq
 from toolkit.model.boundary import checked_embeddings
 from toolkit.testing import Case, contract, require
-from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, require_finite, require_same
+from toolkit.testing.modules import GARBAGE, TRIALS, ModuleCase, backward, require_equal
 
 LEVELS = {  # named as in recipes, since an argument may name one
     "spectrogram": LevelShape(channels=5, frames=7),
@@ -32,10 +32,10 @@ class FusionCase(ModuleCase):
     kind: ClassVar[str] = "fusion"
     basic = (*Case.basic, "sizes_are_as_declared", *ModuleCase.basic)
 
-    def training_part(self, module: Fusion) -> Iterator[dict[str, Seq]]:
+    def training_part(self, module: Fusion) -> list[dict[str, Seq]]:
         """Frames of two batches, with NaN beyond the lengths."""
-        for _ in range(2):
-            yield {name: seq.filled(float("nan")) for name, seq in self.inputs()[0].items()}
+        batches = [self.inputs()[0] for _ in range(2)]
+        return [{name: seq.filled(float("nan")) for name, seq in frames.items()} for frames in batches]
 
     def inputs(self, module: Fusion | None = None) -> tuple[dict[str, Seq], dict[str, Tensor]]:
         """Random frames of every level, bfloat16 under autocast, and probabilities of every covariate: [rows, size]."""
@@ -47,8 +47,7 @@ class FusionCase(ModuleCase):
 
     def trained_pass(self, module: Fusion) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The outputs for frames with NaN beyond the lengths, and these frames."""
-        frames, given = self.inputs()
-        frames = {name: seq.filled(float("nan")) for name, seq in frames.items()}
+        (frames, _), (_, given) = self.training_part(module), self.inputs()
         reached = {f"level {name!r}": seq.values.requires_grad_() for name, seq in frames.items()}
         return module(frames, given), reached
 
@@ -70,7 +69,7 @@ class FusionCase(ModuleCase):
         for level, garbage in product(frames, GARBAGE):
             dirty = {**frames, level: frames[level].filled(garbage)}
             what = f"with {garbage} beyond lengths {frames[level].lengths.tolist()} of level {level!r}"
-            require_same(fusion(dirty, given), expected, self.tolerance, what)
+            require_equal(fusion(dirty, given), expected, self.tolerance, what)
 
     @contract
     def every_input_changes_fused(self) -> None:
@@ -93,4 +92,4 @@ class FusionCase(ModuleCase):
             fusion, (frames, given) = self.build().train(), self.inputs()
             frames = {n: Seq(torch.full_like(s.values, value).requires_grad_(), s.lengths) for n, s in frames.items()}
             leaves = {name: seq.values for name, seq in frames.items()}
-            require_finite(fusion, fusion(frames, given), f"for frames that are all {value}", leaves)
+            backward(fusion, fusion(frames, given), leaves, f"for frames that are all {value}")

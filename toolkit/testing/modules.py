@@ -54,17 +54,9 @@ class ModuleCase(Case):
         """Trained parameters and inputs get a finite gradient that is not always zero."""
         module = self.build().train()
         reached: dict[str, bool] = {}
-        for trial in range(TRIALS):
-            torch.manual_seed(trial)
-            module.zero_grad(set_to_none=True)
-            outputs, inputs = self.trained_pass(module)
-            total = random_sum(outputs)
-            if total.requires_grad:
-                total.backward()
-            for name, tensor in [*module.named_parameters(), *inputs.items()]:
-                gradient = tensor.grad
-                require(gradient is None or gradient.isfinite().all(), f"{name}.grad is not finite")
-                moved = gradient is not None and bool(gradient.any())
+        for _ in range(TRIALS):
+            for name, tensor in backward(module, *self.trained_pass(module), "of random inputs").items():
+                moved = tensor.grad is not None and bool(tensor.grad.any())
                 reached[name] = reached.get(name, not tensor.requires_grad) or moved
         lost = [name for name, ok in reached.items() if not ok]
         found = f"no gradient reaches {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}"
@@ -94,13 +86,17 @@ class ModuleCase(Case):
     def require_alike(self, found: nn.Module, expected: nn.Module, what: str) -> None:
         """Raise Violation unless both have the same outputs, to the bit."""
         inputs = self.inputs(expected)
-        require_same(self.outputs(found, *inputs), self.outputs(expected, *inputs), 0, what)
+        require_equal(self.outputs(found, *inputs), self.outputs(expected, *inputs), 0, what)
 
     @contract
     def state_survives_safetensors(self) -> None:
         """A new plugin that loads the state gives the same output; what `fit` found is in the state."""
         one, other = self.build(), self.unfitted()
-        require_registered(one)
+        for part in one.modules():  # of its own package: torch's keep what they need
+            if type(part).__module__.partition(".")[0] == type(one).__module__.partition(".")[0]:
+                plain = [name for name, value in vars(part).items() if isinstance(value, Tensor)]
+                found = f"`{', '.join(plain)}` is a tensor that is neither a parameter nor a buffer"
+                require(not plain, f"{found}: use register_buffer, or bundles and other devices do not get it")
         copy_state(one, other)
         self.require_alike(other, one, "after loading the state")
 
@@ -116,7 +112,7 @@ class ModuleCase(Case):
         module = self.build().train()
         with torch.autocast("cpu", torch.bfloat16):
             outputs = self.outputs(module, *self.inputs(module))
-        require_finite(module, outputs, "under autocast to bfloat16")
+        backward(module, outputs, {}, "under autocast to bfloat16")
 
 
 def require_unwritten(call: Callable[..., Any], *inputs: Any, what: str = "the plugin") -> None:
@@ -126,25 +122,34 @@ def require_unwritten(call: Callable[..., Any], *inputs: Any, what: str = "the p
     require(all(map(torch.equal, tensors_in(inputs), before)), f"{what} writes into its input")
 
 
-def require_finite(
-    module: nn.Module, outputs: Mapping[str, Values], what: str, inputs: Mapping[str, Tensor] | None = None
-) -> None:
-    """Outputs, and the gradients of parameters and `inputs`, are finite."""
+def backward(
+    module: nn.Module, outputs: Mapping[str, Values], inputs: Mapping[str, Tensor], what: str
+) -> dict[str, Tensor]:
+    """Parameters and inputs by name, after a backward pass from a random sum of the outputs; all has to be finite."""
+    total = torch.zeros(())
     for name, output in outputs.items():
         require(real(output).isfinite().all(), f"{name} {what} is not finite")
-    total = random_sum(outputs)
+        total = total + (real(output).float() * torch.randn(real(output).shape)).sum()
     if total.requires_grad:
         total.backward()
-    for name, tensor in [*module.named_parameters(), *(inputs or {}).items()]:
+    tensors = {**dict(module.named_parameters()), **inputs}
+    for name, tensor in tensors.items():
         require(tensor.grad is None or tensor.grad.isfinite().all(), f"{name}.grad {what} is not finite")
+    return tensors
 
 
-def require_equal(found: Values, expected: Values, tolerance: float, what: str, *, scale: float = 0.0) -> None:
+def require_equal(
+    found: Any, expected: Values | Mapping[str, Values], tolerance: float, what: str, *, scale: float = 0.0
+) -> None:
     """Raise Violation if shapes differ, values are not finite, or the relative error exceeds the tolerance.
 
     Of a Seq, lengths are compared, and values up to them. The error is the largest absolute difference over the largest
     absolute value expected, or `scale` if that is larger.
     """
+    if isinstance(expected, Mapping):
+        for name, value in expected.items():
+            require_equal(found[name], value, tolerance, f"{name!r} {what}")
+        return
     if isinstance(expected, Seq):
         lengths = expected.lengths.tolist()
         require(found.lengths.tolist() == lengths, f"{what}: lengths {found.lengths.tolist()} against {lengths}")
@@ -160,12 +165,6 @@ def require_equal(found: Values, expected: Values, tolerance: float, what: str, 
     steps = (errors > tolerance).any(dim=2).any(dim=0).nonzero().flatten().tolist() if errors.dim() == 3 else []
     where = f", in frames {steps[0]} to {steps[-1]} of {errors.shape[1]}" if steps else ""
     require((errors <= tolerance).all(), f"{what}: relative error {errors.max():.2g}, allowed {tolerance:g}{where}")
-
-
-def require_same(found: Mapping[str, Values], expected: Mapping[str, Values], tolerance: float, what: str) -> None:
-    """`require_equal` for values by name."""
-    for name, value in expected.items():
-        require_equal(found[name], value, tolerance, f"{name!r} {what}")
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -192,21 +191,6 @@ def row(given: Any, index: int, *, cut: bool = True) -> Any:
 def real(values: Values) -> Tensor:
     """Values, with zeros beyond the lengths of a Seq."""
     return values.zeroed().values if isinstance(values, Seq) else values
-
-
-def random_sum(outputs: Mapping[str, Values]) -> Tensor:
-    """The sum of all real values of the outputs, each with a random weight."""
-    return sum((real(value).float() * torch.randn(real(value).shape)).sum() for value in outputs.values())
-
-
-def require_registered(module: nn.Module) -> None:
-    """Raise Violation if a part that its own package defines holds a tensor outside of parameters and buffers."""
-    package = type(module).__module__.partition(".")[0]
-    for part in module.modules():
-        if type(part).__module__.partition(".")[0] == package:
-            plain = [name for name, value in vars(part).items() if isinstance(value, Tensor)]
-            remedy = "use register_buffer, or bundles and other devices do not get it"
-            require(not plain, f"`{', '.join(plain)}` is a tensor that is neither a parameter nor a buffer: {remedy}")
 
 
 def copy_state(source: nn.Module, target: nn.Module) -> None:

@@ -40,15 +40,7 @@ def check_source(source: Source) -> CheckReport:
             with noted("recipe", recipe.name):
                 problems += _rehearse(preparation)
         problems += preparation.warnings
-    report = check_corpus(
-        utterances,
-        labels=recipe.labels,
-        label_map=recipe.label_map,
-        sample_rate=recipe.audio.sample_rate,
-        segment_samples=recipe.audio.segment_samples,
-        covariates=[name for name, spec in recipe.model.covariates.items() if spec.source == "label"],
-        folds=folds or refused if recipe.shared_audio == "refuse" else (),
-    )
+    report = check_corpus(utterances, recipe, folds or refused if recipe.shared_audio == "refuse" else ())
     reported = tuple(problem.message for problem in report.problems)  # an error about labels begins with one
     problems = [problem for problem in problems if not problem.message.startswith(reported)]
     problems = sorted([*problems, *report.problems], key=lambda problem: problem.severity)

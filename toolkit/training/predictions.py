@@ -111,7 +111,7 @@ def write_predictions(folder: RunFolder, preparation: Preparation, part: str, br
         seconds = stretch(u.path, start_s=u.start, end_s=u.end).samples(rate) / rate
         facts = {"id": u.id, "speaker": u.speaker or "", "gender": u.gender or "", "seconds": f"{seconds:.3f}"}
         facts |= {"reference": u.label, "predicted": answer}
-        rows.append(facts | {f"p_{label}": repr(p) for label, p in target.named(row).items()})
+        rows.append(facts | {f"p_{label}": repr(p) for label, p in zip(target.classes, row.tolist(), strict=True)})
     folder.write_rows(PREDICTIONS if part == "test" else VALIDATION, rows)
     return target.summary([u.label for u in utterances], answers)
 

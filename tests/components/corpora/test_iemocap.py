@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 from iemocap_release import COUNTS, LEFT_OUT, build_release
+from recipe_files import recipe_of
 
 from toolkit.corpus import apply_labels, read_manifest
 from toolkit.corpus.checks import check_corpus
@@ -56,7 +57,7 @@ def test_labels_of_the_release_are_counted_as_published(everything):
 
 
 def test_counts_by_speaker_and_class_are_those_of_the_protocol(everything, used):
-    report = check_corpus(everything, labels=LABELS, label_map=LABEL_MAP, sample_rate=16000, segment_samples=48000)
+    report = check_corpus(everything, recipe_of(LABELS, LABEL_MAP))
     assert list(report.counts) == list(COUNTS)
     assert {speaker: tuple(row.values()) for speaker, row in report.counts.items()} == COUNTS
     assert list(report.counts["1M"]) == LABELS
@@ -117,7 +118,7 @@ def test_it_can_be_written_as_a_manifest_and_read_again(everything, tmp_path):
 def test_missing_audio_is_reported_not_a_crash(tmp_path):
     line = "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\n"
     corpus = small_release(tmp_path, line + line.replace("F000", "M000").replace("neu", "ang"))
-    report = check_corpus(corpus.read(tmp_path), labels=None, label_map=None, sample_rate=16000, segment_samples=48000)
+    report = check_corpus(corpus.read(tmp_path), recipe_of())
     assert report.counts == {"1M": {"ang": 1, "neu": 0}, "1F": {"ang": 0, "neu": 1}}
     assert [p.kind for p in report.problems] == ["missing", "missing"] and report.stops
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from recipe_files import recipe_of
 
 from toolkit.audio.waves import read_audio
 from toolkit.corpus.checks import check_corpus
@@ -75,7 +76,7 @@ def test_the_six_groups_hold_all_actors_once_and_make_six_folds(zip_folder):
 def test_48_khz_stereo_is_read_at_16_khz_mono_with_a_warning(zip_folder):
     us = Ravdess().read(zip_folder)[::16]
     assert read_audio(us[0].path, sample_rate=16000).shape == (1600,)
-    report = check_corpus(us, labels=None, label_map=None, sample_rate=16000, segment_samples=48000)
+    report = check_corpus(us, recipe_of())
     assert Counter(p.kind for p in report.problems) == {"stereo": 90, "odd-rate": 1, "duplicate": 1}
     assert not report.stops
 
@@ -110,7 +111,7 @@ def test_the_same_file_in_two_folders_is_refused_and_both_are_named(tmp_path, ot
 @needs_corpus
 def test_the_real_corpus_has_no_problem():
     us = Ravdess().read(ROOT)
-    report = check_corpus(us, labels=list(LABELS), label_map={}, sample_rate=16000, segment_samples=48000)
+    report = check_corpus(us, recipe_of(list(LABELS)))
     assert not report.stops
     assert list(report.counts) == [f"{actor:02d}" for actor in range(1, 25)]
     assert sum(sum(row.values()) for row in report.counts.values()) == len(us) >= 1434

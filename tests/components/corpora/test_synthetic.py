@@ -7,6 +7,7 @@ import wave
 
 import numpy as np
 import pytest
+from recipe_files import recipe_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
@@ -49,9 +50,7 @@ def test_it_is_read_by_the_code_that_reads_iemocap_and_has_its_shape(made):
     assert Synthetic.synthetic and Synthetic.environment is None
     kept, _ = apply_labels(made, LABELS, LABEL_MAP)
     assert len(kept) == 160 and len(made) == 180
-    report = check_corpus(
-        made, labels=LABELS, label_map=LABEL_MAP, sample_rate=16000, segment_samples=48000, covariates=["gender"]
-    )
+    report = check_corpus(made, recipe_of(LABELS, LABEL_MAP, covariates=["gender"]))
     assert list(report.counts) == ["1M", "1F", "2M", "2F", "3M", "3F", "4M", "4F", "5M", "5F"]
     assert all(row == {"ang": 4, "hap": 4, "neu": 4, "sad": 4} for row in report.counts.values())
     assert report.problems == []

@@ -78,7 +78,7 @@ class RecordingResult:
         """The prediction that scores give for the samples from `start` to the end of the last segment."""
         target, rate = self.usage.target, self.usage.audio.sample_rate
         start_s, end_s = ((self.recording.start_s or 0.0) + sample / rate for sample in (start, self._stop))
-        probabilities = target.named(target.probabilities(scores))
+        probabilities = dict(zip(target.classes, target.probabilities(scores).tolist(), strict=True))
         return Prediction(probabilities, start_s=start_s, end_s=end_s, segments=segments)
 
 
