@@ -287,6 +287,14 @@ def test_unknown_protocols_arguments_and_folds_are_answered_with_the_nearest():
         make_folds([*corpus(), *corpus()], "loso")
 
 
-def test_a_fold_needs_all_its_parts():
+def test_a_fold_checks_itself():
+    with pytest.raises(ProtocolError, match="has utterance 'a' twice"):
+        Fold("f", "given", ("a", "b"), ("c",), ("a",))
+    with pytest.raises(ProtocolError, match="has utterance 'c' twice"):
+        Fold("f", "loso", ("a", "b"), ("c",), ("c",))
+    with pytest.raises(ProtocolError, match="has utterance 'a' twice"):
+        Fold("f", "given", ("a", "a"), ("b",), ("c",))
     with pytest.raises(ProtocolError, match="no utterance in part valid"):
         Fold("f", "given", ("a",), (), ("c",))
+    with pytest.raises(ProtocolError, match="has utterance 'c' twice"):
+        Fold("f", "loso-as-published", ("a", "c"), ("c",), ("c",), stamp="s")

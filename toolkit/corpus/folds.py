@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -31,7 +32,10 @@ Heard = Mapping[str, Mapping[Hashable, Hashable]]  # "audio" or "copy" -> place 
 
 @dataclass(frozen=True)
 class Fold:
-    """One split; parts are not empty, and share no utterance, but in loso-as-published `valid` equals `test`."""
+    """One split. Raises: ProtocolError if a part is empty, or an utterance is in two parts or twice in one.
+
+    Only in protocol loso-as-published may `valid` equal `test`.
+    """
 
     name: str  # who or what tests, for example "1M" or "Session1"
     protocol: str  # the one that made it
@@ -52,10 +56,14 @@ class Fold:
         return {part: [u for u in utterances if part_of.get(u.id) == part] for part in PARTS}
 
     def __post_init__(self):
+        where = f"fold {self.name!r} of protocol {self.protocol!r}"
         for part in PARTS:
             if not getattr(self, part):
-                found = f"has no utterance in part {part}"
-                raise ProtocolError(f"fold {self.name!r} of protocol {self.protocol!r} {found}")
+                raise ProtocolError(f"{where} has no utterance in part {part}")
+        validates_itself = self.protocol == "loso-as-published" and set(self.test) == set(self.valid)
+        ids = Counter([*self.train, *self.valid, *(() if validates_itself else self.test)])
+        if (most := ids.most_common(1)[0])[1] > 1:
+            raise ProtocolError(f"{where} has utterance {most[0]!r} twice: parts share no utterance")
 
 
 def pick_fold(folds: Sequence[Fold], name: str | None) -> Fold:
