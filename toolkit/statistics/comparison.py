@@ -101,8 +101,8 @@ class Comparison:
         return "worse" if self.p_corrected < ALPHA and self.interval.high < -NEGLIGIBLE else "no difference shown"
 
 
-def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequence[str] = METRICS) -> list[Comparison]:
-    """Compare every other system with the baseline in some metrics, over the speakers that the two have in common.
+def compare(systems: Mapping[str, Confusions], *, metrics: Sequence[str] = METRICS) -> list[Comparison]:
+    """Compare every other system with the first, the baseline, over the speakers that the two have in common.
 
     The sign-flip test and the interval are both for the pooled difference. Holm's correction covers everything that is
     returned, as one family. The smallest p that n speakers can give is 2 / 2**n, so six of them (0.031) show nothing
@@ -114,10 +114,8 @@ def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequen
     Raises: ShapeError if two systems have different utterances of a common speaker.
     """
     found = []
-    base = systems[baseline]
-    for name, other in systems.items():
-        if name == baseline:
-            continue
+    (baseline, base), *others = systems.items()
+    for name, other in others:
         speakers = [speaker for speaker in base if speaker in other]
         for speaker in speakers:
             if not np.allclose(base[speaker].sum(axis=1), other[speaker].sum(axis=1)):

@@ -1,10 +1,10 @@
 """Evaluations on the same utterances: of two systems (`toolkit compare`), or of one in other conditions (`stress`)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
-from functools import cached_property, reduce
+from dataclasses import astuple, replace
+from functools import reduce
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 from toolkit.audio.waves import read_audio
 from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
-from toolkit.errors import PredictionError, RecipeError, join
+from toolkit.errors import PredictionError, RecipeError
 from toolkit.files import DISTRIBUTION, write_whole
 from toolkit.inference.predict.evaluation import CorpusEvaluation, read_tests
 from toolkit.inference.predict.recordings import Recording, Samples
@@ -21,8 +21,8 @@ from toolkit.plugins.registry import build
 from toolkit.recipe.schema import AudioSpec, PartSpec
 from toolkit.report.figures.figure import MUTED, image_bytes, line_style, new_figure, stamp, styled
 from toolkit.report.tables.differences import comparison_notes
-from toolkit.statistics.comparison import LEVEL, Comparison, compare
-from toolkit.statistics.metrics import METRICS, accuracies_of
+from toolkit.statistics.comparison import Comparison, compare
+from toolkit.statistics.metrics import METRICS, Confusions, accuracies_of
 from toolkit.training.predictions import Answers
 
 AS_RECORDED = "as recorded"
@@ -39,111 +39,44 @@ CONDITIONS = {  # title, augmentation and its arguments, which leave only noise,
 }
 
 
-@dataclass(frozen=True, eq=False)
-class PairedEvaluations:
-    """Evaluations on the same utterances, by name; the first one is the baseline of the others."""
+def paired(evaluations: Mapping[str, CorpusEvaluation]) -> tuple[dict[str, CorpusEvaluation], dict[str, Confusions]]:
+    """Evaluations reduced to the utterances that all could read, and their confusions by speaker, by the same names.
 
-    evaluations: Mapping[str, CorpusEvaluation]
-    metrics: ClassVar[Sequence[str]] = METRICS
-
-    @classmethod
-    def of(cls, evaluations: Mapping[str, CorpusEvaluation]) -> "PairedEvaluations":
-        """Reduce evaluations to the utterances that all could read; PredictionError if there is none."""
-        common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
-        if not len(common):
-            raise PredictionError("No utterance could be labelled each time: there is nothing to compare")
-        found = {}
-        for name, evaluation in evaluations.items():
-            rows = np.isin(evaluation.answers.id, common)
-            answers = Answers(**{column: values[rows] for column, values in vars(evaluation.answers).items()})
-            found[name] = replace(evaluation, answers=answers)
-        return cls(found)
-
-    @property
-    def baseline(self) -> CorpusEvaluation:
-        """The first evaluation."""
-        return next(iter(self.evaluations.values()))
-
-    @cached_property
-    def differences(self) -> list[Comparison]:
-        """The others minus the baseline in every metric, paired by speaker."""
-        target = self.baseline.target
-        confusions = {name: confusions_by("speaker", e.answers, target) for name, e in self.evaluations.items()}
-        return compare(confusions, baseline=next(iter(confusions)), metrics=self.metrics)
+    Raises: PredictionError if there is no such utterance.
+    """
+    common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
+    if not len(common):
+        raise PredictionError("No utterance could be labelled each time: there is nothing to compare")
+    found = {}
+    for name, evaluation in evaluations.items():
+        rows = np.isin(evaluation.answers.id, common)
+        answers = Answers(**{column: values[rows] for column, values in vars(evaluation.answers).items()})
+        found[name] = replace(evaluation, answers=answers)
+    target = next(iter(found.values())).test.model.usage.target
+    return found, {name: confusions_by("speaker", e.answers, target) for name, e in found.items()}
 
 
-class SystemComparison(PairedEvaluations):
-    """System B against A, the baseline, by their bundles."""
-
-    @property
-    def notes(self) -> list[str]:
-        """Notes for a reader of the figures."""
-        a = self.baseline
-        notes = [f"Left out, since not both systems could read them: {a.n_skipped}."] if a.n_skipped else []
-        notes += [f"No utterance is {join(a.missing, 'or')}."] if a.missing else []
-        return [*notes, *a.speaker_notes, *comparison_notes(self.differences)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; accuracies are fractions of 1, differences are B minus A."""
-        a = self.baseline
-        kept = ("bundle", *METRICS, "intervals", "stamps")
-        systems = [{key: values[key] for key in kept} for values in (e.as_dict() for e in self.evaluations.values())]
-        differences = {
-            found.metric: {key: getattr(found, key) for key in ("difference", "p", "p_corrected", "verdict")}
-            | {"interval": found.interval and astuple(found.interval)}
-            for found in self.differences
-        }
-        return {
-            "systems": systems,
-            "differences": differences,
-            "interval_level": LEVEL,
-            "n_utterances": len(a.answers.id),
-            "n_speakers": a.n_speakers,
-            "n_skipped": a.n_skipped,
-            "missing_classes": a.missing,
-            "notes": self.notes,
-        }
+def compared(evaluations: Mapping[str, CorpusEvaluation]) -> dict[str, Any]:
+    """System B against A, by their bundles; accuracies are fractions of 1, differences are B minus A."""
+    evaluations, confusions = paired(evaluations)
+    found = compare(confusions)
+    systems = [evaluation.as_dict() for evaluation in evaluations.values()]
+    kept = ("bundle", *METRICS, "intervals", "stamps")
+    shared = ("n_utterances", "n_speakers", "n_skipped", "missing_classes", "interval_level")
+    return {
+        "systems": [{key: values[key] for key in kept} for values in systems],
+        "differences": {
+            c.metric: {key: getattr(c, key) for key in ("difference", "p", "p_corrected", "verdict")}
+            | {"interval": c.interval and astuple(c.interval)}
+            for c in found
+        },
+        **{key: systems[0][key] for key in shared},
+        "notes": [*systems[0]["notes"], *comparison_notes(found)],
+    }
 
 
-class StressTest(PairedEvaluations):
-    """A system as recorded, the baseline, and in each condition, by the conditions' titles."""
-
-    metrics = ("ua",)
-
-    @property
-    def changes(self) -> dict[str, Comparison]:
-        """The UA of each condition minus that of the recordings as they are."""
-        return {found.system: found for found in self.differences}
-
-    def worst_speaker(self, title: str) -> tuple[str, float] | None:
-        """The speaker with the lowest UA in a condition, and that UA; None if no speaker has a name."""
-        found = accuracies_of(confusions_by("speaker", self.evaluations[title].answers, self.baseline.target))
-        return min(((name, a.ua) for name, a in found.items() if name), key=lambda pair: pair[1], default=None)
-
-    def too_much(self, points: float) -> list[str]:
-        """The conditions that lose more than `points` percentage points of UA, with their loss."""
-        lost = {title: -100 * (found.difference or 0.0) for title, found in self.changes.items()}
-        return [f"{title} ({drop:.1f})" for title, drop in lost.items() if drop > points]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; accuracies are fractions of 1."""
-        kept = ("n_utterances", *METRICS, "intervals", "by_gender", "recall")
-        conditions = {}
-        for title, evaluation in self.evaluations.items():
-            values, change = evaluation.as_dict(), self.changes.get(title)
-            conditions[title] = {key: values[key] for key in kept} | {
-                "change": change and change.difference,
-                "change_interval": change and change.interval and astuple(change.interval),
-                "p_corrected": change and change.p_corrected,
-                "worst_speaker": self.worst_speaker(title),
-            }
-        shared = ("bundle", "manifest", "n_speakers", "interval_level", "stamps", "left_out", "n_skipped")
-        values = self.baseline.as_dict()
-        return {key: values[key] for key in (*shared, "missing_classes", "notes")} | {"conditions": conditions}
-
-
-def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 0, **options: Any) -> StressTest:
-    """Test a system on a labelled manifest as recorded and in every condition.
+def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 0, **options: Any) -> dict[str, Any]:
+    """Test a system on a labelled manifest as recorded and in every condition; accuracies are fractions of 1.
 
     Args: only: names of `CONDITIONS`, by default all; seed: of noise, rooms and cuts; options: those of `read_tests`.
     Raises: PredictionError if a condition does not fit the system's sample rate; ToolkitError as for `read_tests`.
@@ -159,24 +92,50 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
         title, *_ = CONDITIONS[name]
         changed = _changed(test.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
         evaluations[title] = test.run(changed, what=title)
-    return StressTest.of(evaluations)
+    evaluations, confusions = paired(evaluations)
+    changes = {change.system: change for change in compare(confusions, metrics=["ua"])}
+    found = {title: evaluation.as_dict() for title, evaluation in evaluations.items()}
+    shared = (
+        "bundle",
+        "manifest",
+        "n_speakers",
+        "interval_level",
+        "stamps",
+        "left_out",
+        "n_skipped",
+        "missing_classes",
+    )
+    return {key: found[AS_RECORDED][key] for key in (*shared, "notes")} | {
+        "conditions": {t: _in_condition(found[t], confusions[t], changes.get(t)) for t in evaluations}
+    }
 
 
-def write_figure(test: StressTest, path: str) -> None:
+def _in_condition(values: Mapping[str, Any], by_speaker: Confusions, change: Comparison | None) -> dict[str, Any]:
+    """An evaluation in one condition; `change` is UA minus that of the recordings as they are."""
+    ua = [(name, found.ua) for name, found in accuracies_of(by_speaker).items() if name]
+    return {key: values[key] for key in ("n_utterances", *METRICS, "intervals", "by_gender", "recall")} | {
+        "change": change and change.difference,
+        "change_interval": change and change.interval and astuple(change.interval),
+        "p_corrected": change and change.p_corrected,
+        "worst_speaker": min(ua, key=lambda pair: pair[1], default=None),
+    }
+
+
+def write_figure(result: Mapping[str, Any], path: str) -> None:
     """Draw UA in each condition, with its interval, as .png or .svg; PredictionError if it cannot be written."""
-    found = {title: evaluation.summary for title, evaluation in test.evaluations.items()}
+    conditions = result["conditions"]
     with styled():
-        figure, ((axis,),) = new_figure(columns=1, height=0.6 + 0.32 * len(found))
-        axis.axvline(100 * found[AS_RECORDED].ua, color=MUTED, linewidth=0.8)
-        for row, summary in enumerate(found.values()):
-            if ends := summary.interval("ua"):
-                axis.plot([100 * ends.low, 100 * ends.high], [row, row], **line_style(0) | {"marker": "|"})
-            axis.plot([100 * summary.ua], [row], **line_style(0))
-        axis.set_yticks(range(len(found)), list(found))
+        figure, ((axis,),) = new_figure(columns=1, height=0.6 + 0.32 * len(conditions))
+        axis.axvline(100 * conditions[AS_RECORDED]["ua"], color=MUTED, linewidth=0.8)
+        for row, values in enumerate(conditions.values()):
+            if ends := values["intervals"]["ua"]:
+                axis.plot([100 * end for end in ends], [row, row], **line_style(0) | {"marker": "|"})
+            axis.plot([100 * values["ua"]], [row], **line_style(0))
+        axis.set_yticks(range(len(conditions)), list(conditions))
         axis.invert_yaxis()
         axis.set_xlabel("UA (%)")
         axis.grid(axis="x")
-        stamp(figure, test.baseline.test.stamps)
+        stamp(figure, result["stamps"])
         drawn = image_bytes(figure, Path(path).suffix[1:])
     write_whole(Path(path), drawn, PredictionError, "choose another --figure")
 

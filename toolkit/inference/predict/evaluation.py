@@ -2,16 +2,14 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
-from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean, join, listed, nearest
 from toolkit.inference.predict.covariates import COLUMN, GivenCovariates, check_names
 from toolkit.inference.predict.model import Model
@@ -62,86 +60,55 @@ class LabelledTest:
 
 @dataclass(frozen=True, eq=False)
 class CorpusEvaluation:
-    """A system's answers on a corpus, and the figures that follow from them."""
+    """A system's answers on a corpus, without the utterances that could not be read."""
 
     test: LabelledTest
     answers: Answers
 
-    @property
-    def n_skipped(self) -> int:
-        """The number of utterances that are left out, since they could not be read."""
-        return len(self.test.utterances) - len(self.answers.id)
-
-    @property
-    def target(self) -> Target:
-        """The label, with the system's classes."""
-        return self.test.model.usage.target
-
-    @cached_property
-    def summary(self) -> TestSummary:
-        """Accuracies, intervals, confusion and calibration."""
-        return TestSummary.of(self.answers, self.target, all_speakers_known=False)
-
-    @property
-    def n_speakers(self) -> int:
-        """The number of speakers with a name."""
-        return len(set(self.answers.speaker) - {""})
-
-    @property
-    def missing(self) -> list[str]:
-        """The classes that no utterance has."""
-        return [label for label in self.target.classes if label not in self.answers.reference]
-
-    @property
-    def speaker_notes(self) -> list[str]:
-        """Notes for a reader if speakers have no name."""
-        if not self.n_speakers:
-            return ["The manifest names no speakers: intervals and tests need them."]
-        nameless = int((self.answers.speaker == "").sum())
-        then = "differences then have neither an interval nor a test: name every speaker, or leave these rows out"
-        return [f"Utterances without a speaker ({nameless}) count as one speaker's; {then}."] if nameless else []
-
-    @property
-    def notes(self) -> list[str]:
-        """Notes for a reader of the figures."""
-        notes = []
-        if self.missing:
-            notes.append(f"No utterance is {join(self.missing, 'or')}: UA is over the classes that occur.")
-        if self.test.left_out:
-            left_out = listed(f"{label} ({count})" for label, count in self.test.left_out.items())
-            notes.append(f"Left out by --map: {left_out}.")
-        if self.n_skipped:
-            notes.append(f"Left out, since they could not be read: {self.n_skipped}.")
-        notes += self.speaker_notes
-        if self.n_speakers and self.summary.wa_interval is None:
-            notes.append(f"Too few speakers: an interval needs at least {MIN_SPEAKERS}.")
-        if not self.test.model.usage.confidence.utterances:
-            notes.append("The bundle has no temperature: its probabilities are as its system computes them.")
-        return notes
-
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; accuracies are fractions of 1."""
-        test, confidence = self.summary, self.test.model.usage.confidence
-        return {
-            "bundle": self.test.bundle,
-            "manifest": self.test.manifest,
-            **{key: getattr(test, key) for key in ("n_utterances", *METRICS, "macro_f1", "f1", "recall")},
-            "labels": self.target.classes,
-            "confusion": test.confusion,
+        """All figures, for JSON and for a page; accuracies are fractions of 1."""
+        test, answers, usage = self.test, self.answers, self.test.model.usage
+        summary = TestSummary.of(answers, usage.target, all_speakers_known=False)
+        calibrations = calibration(answers, usage.target, usage.confidence)
+        values = {
+            "bundle": test.bundle,
+            "manifest": test.manifest,
+            **{key: getattr(summary, key) for key in ("n_utterances", *METRICS, "macro_f1", "f1", "recall")},
+            "labels": usage.labels,
+            "confusion": summary.confusion,
             "interval_level": LEVEL,
-            "intervals": {metric: getattr(test, f"{metric}_interval") for metric in METRICS},
-            "n_speakers": self.n_speakers,
-            "by_gender": {gender: vars(found) for gender, found in test.by_gender.items()},
-            "calibration_error": test.ece,
-            "temperature": confidence.temperature,
-            "calibration": {w: vars(found) for w, found in calibration(self.answers, self.target, confidence).items()},
-            "abstaining": {rule: vars(found) for rule, found in abstaining(self.answers, confidence).items()},
-            "missing_classes": self.missing,
-            "left_out": self.test.left_out,
-            "n_skipped": self.n_skipped,
-            "notes": self.notes,
-            "stamps": self.test.stamps,
+            "intervals": {metric: getattr(summary, f"{metric}_interval") for metric in METRICS},
+            "n_speakers": len(set(answers.speaker) - {""}),
+            "by_gender": {gender: vars(found) for gender, found in summary.by_gender.items()},
+            "calibration_error": summary.ece,
+            "temperature": usage.confidence.temperature,
+            "calibration": {when: vars(found) for when, found in calibrations.items()},
+            "abstaining": {rule: vars(found) for rule, found in abstaining(answers, usage.confidence).items()},
+            "missing_classes": [label for label in usage.labels if label not in answers.reference],
+            "left_out": test.left_out,
+            "n_skipped": len(test.utterances) - len(answers.id),
+            "stamps": test.stamps,
         }
+        return values | {"notes": list(_notes(values, nameless=int((answers.speaker == "").sum())))}
+
+
+def _notes(values: Mapping[str, Any], nameless: int) -> Iterator[str]:
+    """Notes for a reader of the figures; `nameless` utterances have no speaker."""
+    if values["missing_classes"]:
+        yield f"No utterance is {join(values['missing_classes'], 'or')}: UA is over the classes that occur."
+    if values["left_out"]:
+        left_out = listed(f"{label} ({count})" for label, count in values["left_out"].items())
+        yield f"Left out by --map: {left_out}."
+    if values["n_skipped"]:
+        yield f"Left out, since they could not be read: {values['n_skipped']}."
+    if not values["n_speakers"]:
+        yield "The manifest names no speakers: intervals and tests need them."
+        return
+    if nameless:
+        then = "differences then have neither an interval nor a test: name every speaker, or leave these rows out"
+        yield f"Utterances without a speaker ({nameless}) count as one speaker's; {then}."
+    if values["intervals"]["wa"] is None:
+        yield f"Too few speakers: an interval needs at least {MIN_SPEAKERS}."
 
 
 def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str, CorpusEvaluation]:

@@ -90,7 +90,7 @@ def step_table(evidence: Evidence) -> Table:
         for before, after in itertools.pairwise(evidence.runs_of[system, protocol] for protocol in _in_order(evidence)):
             speakers = _tested_alike(before, after)
             found = {t.protocol: {name: t.confusions[name] for name in speakers} for t in (before, after)}
-            comparisons = {c.metric: c for c in compare(found, baseline=before.protocol)}
+            comparisons = {c.metric: c for c in compare(found)}
             rows.append(Difference(after, before, comparisons))
     notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
     notes += [STEPS_NOTE] if any(name.startswith("loso-") for name in evidence.protocols) else []
@@ -166,7 +166,7 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
     found: list[Comparison] = []
     for other in (other for other in others if first.runs and other.runs):
         folds = first.folds & other.folds
-        found += compare({t.name: t.confusions_in(folds) for t in (first, other)}, baseline=first.name)
+        found += compare({t.name: t.confusions_in(folds) for t in (first, other)})
     return corrected(found)
 
 
