@@ -74,7 +74,6 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     """
     from toolkit.inference.predict.command import predict as write_predictions
     from toolkit.inference.predict.microphone import listen
-    from toolkit.inference.predict.recordings import STANDARD_INPUT
 
     if microphone == bool(names):
         raise click.UsageError("Name what to label, or give --microphone without a name.")
@@ -84,8 +83,7 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     if microphone:
         kept = ("format", "hop_s", "abstain", "output", "device", "covariates")
         listen(bundle, **{name: options[name] for name in kept})
-    lines = iter(lambda: sys.stdin.buffer.readline(1 << 16), b"") if STANDARD_INPUT in names else ()
-    sys.exit(0 if write_predictions(bundle, names, **options, lines=lines) else 1)
+    sys.exit(0 if write_predictions(bundle, names, **options) else 1)
 
 
 @click.command("demo", cls=Command)
@@ -143,8 +141,6 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
 
     quiet_libraries()
-    if bundle_a == bundle_b:
-        raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles.")
     found = compared(evaluate_bundles([bundle_a, bundle_b], manifest, **options))
     show(found, print_comparison, as_json=as_json)
     sys.exit(1 if found["n_skipped"] else 0)

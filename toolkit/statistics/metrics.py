@@ -93,24 +93,15 @@ def speaker_confusions(
     predicted: Labels,
     *,
     classes: Sequence[str],  # in the order of rows and columns
-    seeds: Sequence[Hashable] | None = None,  # of the run that each row is from; None where all are from one
 ) -> Confusions:
     """Count by speaker, in the order in which they first occur.
 
-    A speaker's utterances have to be the same in each of its seeds.
-
     Raises: ValueError if the arguments differ in length, or a label is not one of `classes`.
     """
-    seeds = [None] * len(speakers) if seeds is None else seeds
-    labels: dict[str, dict[Hashable, tuple[list, list]]] = {}  # speaker -> seed -> reference and predicted
-    for speaker, seed, true, answer in zip(speakers, seeds, reference, predicted, strict=True):
-        of_seed = labels.setdefault(str(speaker), {}).setdefault(seed, ([], []))
-        of_seed[0].append(true)
-        of_seed[1].append(answer)
-    found = {}
-    for speaker, by_seed in labels.items():
-        matrices = [confusion_matrix(true, answers, labels=classes) for true, answers in by_seed.values()]
-        found[speaker] = np.mean(matrices, axis=0)
+    found: dict[str, np.ndarray] = {}
+    rows, columns = label_indices(reference, classes), label_indices(predicted, classes)
+    for speaker, row, column in zip(speakers, rows, columns, strict=True):
+        found.setdefault(str(speaker), np.zeros((len(classes), len(classes))))[row, column] += 1
     return found
 
 

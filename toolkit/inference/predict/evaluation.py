@@ -11,7 +11,7 @@ import numpy as np
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean, join, listed, nearest
-from toolkit.inference.predict.covariates import COLUMN, GivenCovariates, check_names
+from toolkit.inference.predict.covariates import COLUMN, check_names, check_options, columns_of, covariates_of
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import TestSummary, abstaining, calibration
@@ -31,13 +31,15 @@ class LabelledTest:
     manifest: str
     utterances: Sequence[Utterance]  # with the system's classes
     left_out: Mapping[str, int]  # label -> how many were left out on purpose
-    given: GivenCovariates  # the covariates that this system needs
+    covariates: Mapping[str, str]  # that this system needs: a value for all utterances, or `@` and a column
     stamps: tuple[str, ...]  # of its result
     batch_size: int
 
     def recordings(self) -> list[Recording]:
         """The utterances, with the covariates that the system needs."""
-        return [Recording(u.path, u.start, u.end, self.given.values_for(u.value), u.id) for u in self.utterances]
+        return [
+            Recording(u.path, u.start, u.end, covariates_of(self.covariates, u.value), u.id) for u in self.utterances
+        ]
 
     def run(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> "CorpusEvaluation":
         """Test the system; a recording that cannot be read is reported and left out.
@@ -161,16 +163,16 @@ def read_tests(
 
 def _for_system(
     given: Mapping[str, str], wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
-) -> GivenCovariates:
-    """The covariates that a system needs; one that is not given is read from the column of its name."""
-    found = GivenCovariates.of({name: given.get(name, f"{COLUMN}{name}") for name in wanted})
-    for name, column in found.columns.items():
+) -> dict[str, str]:
+    """The options for the covariates that a system needs; by default the column of its name."""
+    found = {name: given.get(name, f"{COLUMN}{name}") for name in wanted}
+    for name, column in columns_of(found).items():
         if not any(u.value(column) for u in utterances):
             near = did_you_mean(column, {column for u in utterances for column in u.extra})
             problem = f"The system needs {name!r}, and no utterance has a value in the column {column!r}.{near}"
             one = f"--covariate {name}={wanted[name][0]} (it knows {', '.join(wanted[name])}) for all utterances"
             raise PredictionError(f"{problem} Give {one}, or --covariate {name}=@column for another column")
-    found.check(wanted)
+    check_options(wanted, found)
     return found
 
 

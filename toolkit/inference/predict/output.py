@@ -147,9 +147,8 @@ def json_rows(labels: Sequence[str], note: str) -> tuple[str, Row]:
 
     def row(name: str, label: str | None, found: Prediction) -> str:
         values = {"path": name, "start": round(found.start_s, 3), "end": round(found.end_s, 3), "label": label}
-        values |= {"margin": found.margin, "probabilities": dict(found.probabilities)} | (
-            {"note": note} if note else {}
-        )
+        values |= {"margin": found.margin, "probabilities": dict(found.probabilities)}
+        values |= {"note": note} if note else {}
         return json.dumps(values, ensure_ascii=False) + "\n"
 
     return "", row

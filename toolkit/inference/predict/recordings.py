@@ -3,8 +3,9 @@
 import codecs
 import os
 import re
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -30,7 +31,7 @@ from toolkit.errors import (
     join,
     one_line,
 )
-from toolkit.inference.predict.covariates import GivenCovariates
+from toolkit.inference.predict.covariates import columns_of, covariates_of
 
 STANDARD_INPUT = "-"
 MOST_CHANNELS = 64  # an array with more needs to be transposed
@@ -45,7 +46,7 @@ class Recording:
     path: Path | bytes | BinaryIO  # or its bytes, or a binary file object, which is read from its position to its end
     start_s: float | None = None  # where the stretch begins, in seconds; None is the start of the file
     end_s: float | None = None  # None is its end
-    covariates: Mapping[str, str] = field(default_factory=dict)  # name -> value, of those that the system needs
+    covariates: Mapping[str, str | None] = field(default_factory=dict)  # name -> value, of those that the system needs
     name: str = ""  # its name in results; by default the path as it is given
     where: str = ""  # the row of a manifest, appended to errors: " (calls.csv:2)"
     below: str = ""  # its path below the folder that was searched; by default the file's name
@@ -91,7 +92,7 @@ class Samples:
 
     values: Any  # as for `Model.predict`
     sample_rate: int  # in Hz
-    covariates: Mapping[str, str] = field(default_factory=dict)
+    covariates: Mapping[str, str | None] = field(default_factory=dict)
     name: str = "the array"  # in errors
     start_s: ClassVar[None] = None
 
@@ -125,13 +126,12 @@ class RecordingSources:
     """
 
     names: Sequence[str]  # paths of files, folders and manifests; `-` for standard input
-    covariates: GivenCovariates
-    lines: Iterable[bytes]  # of standard input, each a path
+    covariates: Mapping[str, str]  # of `--covariate`: a value for all recordings, or `@` and a column of manifests
     columns: Mapping[str, str] | None  # the names of manifests' columns, as in `read_manifest`
 
     def __post_init__(self):
         manifests = [name for name in self.names if _is_manifest(name)]
-        if (self.columns or self.covariates.columns) and not manifests and STANDARD_INPUT not in self.names:
+        if (self.columns or columns_of(self.covariates)) and not manifests and STANDARD_INPUT not in self.names:
             found = f"{join(self.names, 'or')} is not one"
             raise PredictionError(f"--columns and --covariate NAME=@COLUMN name columns of a manifest, and {found}")
         for name in manifests:
@@ -147,9 +147,9 @@ class RecordingSources:
         Args: report: called for what cannot be used; note: called for folders with files that are not audio by name.
         Raises: PredictionError if standard input is not text.
         """
-        given = self.covariates.values  # those of columns are in manifests
+        given = covariates_of(self.covariates)
         for name in self.names:
-            for path in self._lines() if name == STANDARD_INPUT else [name]:
+            for path in _lines() if name == STANDARD_INPUT else [name]:
                 if _is_manifest(path):
                     yield from self._in_manifest(path, report)
                 elif os.path.isdir(path):
@@ -157,18 +157,10 @@ class RecordingSources:
                 else:
                     yield Recording(Path(path), covariates=given, name=path)
 
-    def _lines(self) -> Iterator[str]:
-        for line in self.lines:
-            if _BINARY.search(line):
-                needed = "save audio to a file, and name the file"
-                raise PredictionError(f"Standard input is not a list of paths, one per line: {needed}")
-            if path := line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"):
-                yield os.fsdecode(path)
-
     def _rows(self, manifest: str) -> list[tuple[int, dict[str, str]]]:
         rows = list(read_rows(manifest, required=["path"], columns=self.columns))
         known = dict.fromkeys(column for _, row in rows for column in row)
-        for covariate, column in self.covariates.columns.items():
+        for covariate, column in columns_of(self.covariates).items():
             if column not in known:
                 found = f"{manifest} has no column {column!r}; found {', '.join(known)}"
                 near = did_you_mean(column, known)
@@ -188,10 +180,10 @@ class RecordingSources:
                 report(f"{manifest}:{line}: {error}")
             else:
                 where = f" ({manifest}:{line})"
-                yield Recording(file, start_s, end_s, self.covariates.values_for(row.get), where=where)
+                yield Recording(file, start_s, end_s, covariates_of(self.covariates, row.get), where=where)
 
 
-def _in_folder(folder: str, covariates: Mapping[str, str], report: Report, note: Report) -> Iterator[Recording]:
+def _in_folder(folder: str, covariates: Mapping[str, str | None], report: Report, note: Report) -> Iterator[Recording]:
     found, others = False, Counter()
     for path in files_below(Path(folder), report):
         if path.suffix.lower() in AUDIO_SUFFIXES:
@@ -204,6 +196,16 @@ def _in_folder(folder: str, covariates: Mapping[str, str], report: Report, note:
         note(f"{counted(others.total(), 'file')} in {folder} passed over, not audio by name: {kinds}")
     if not found:
         report(f"{folder} holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})")
+
+
+def _lines() -> Iterator[str]:
+    """The paths on standard input."""
+    for line in iter(lambda: sys.stdin.buffer.readline(1 << 16), b""):  # in parts, since audio has no lines
+        if _BINARY.search(line):
+            needed = "save audio to a file, and name the file"
+            raise PredictionError(f"Standard input is not a list of paths, one per line: {needed}")
+        if path := line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"):
+            yield os.fsdecode(path)
 
 
 def _is_manifest(name: str) -> bool:
