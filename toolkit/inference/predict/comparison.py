@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolkit.audio.waves import read_audio
 from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
 from toolkit.errors import PredictionError, RecipeError
@@ -153,7 +152,7 @@ def _augmentation(name: str, audio: AudioSpec) -> Augmentation:
 def _changed(recordings: Iterable[Recording], augmentation: Augmentation, rate: int, key: tuple) -> Iterator[Samples]:
     """Change recordings, clipped at full scale as in a file; random numbers come from `key` and a recording's name."""
     for recording in recordings:
-        wave = read_audio(recording.path, sample_rate=rate, start_s=recording.start_s, end_s=recording.end_s)
+        wave = torch.from_numpy(np.concatenate(list(recording.waves(rate))))
         generator = torch.Generator().manual_seed(derive_seed(*key, recording.name))
         wave = augmentation.change(wave, generator).clamp(-1, 1)
         yield Samples(wave, rate, recording.covariates, recording.name)

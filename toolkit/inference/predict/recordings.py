@@ -6,8 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from numbers import Real
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, HIGHEST, check_samples, files_below
+from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, HIGHEST, check_samples, files_below, stretch
+from toolkit.audio.waves import Resampler, through, waves
 from toolkit.corpus.manifests import SUFFIXES as MANIFEST_SUFFIXES
 from toolkit.corpus.manifests import file_and_times, read_rows
 from toolkit.errors import (
@@ -58,14 +58,13 @@ class Recording:
         object.__setattr__(self, "path", Path(self.path) if on_disk else self.path)
         object.__setattr__(self, "below", self.below or Path(name).name)
 
-    @contextmanager
-    def file(self) -> Iterator[Path]:
-        """Yield the path of the file, for what is in memory that of a temporary copy.
+    def waves(self, sample_rate: int) -> Iterator[np.ndarray]:
+        """Its blocks at a rate in Hz, each [samples], float32, the mean of channels; errors as for `read_audio`.
 
-        Raises: AudioError if the content cannot be read or copied; one in the `with` block is raised with `name`.
+        What is in memory is copied to a temporary file while it is read.
         """
         if isinstance(self.path, Path):
-            yield self.path
+            yield from waves(stretch(self.path, start_s=self.start_s, end_s=self.end_s), sample_rate)
             return
         try:
             with NamedTemporaryFile() as copy:
@@ -74,7 +73,7 @@ class Recording:
                 if not copy.tell():
                     reason = "has no bytes to read: it is empty, or has been read to its end"
                     raise AudioError(f"{self.name} {reason}", "empty")
-                yield Path(copy.name)
+                yield from replace(self, path=Path(copy.name)).waves(sample_rate)
         except AudioError as error:
             raise AudioError(str(error).replace(copy.name, self.name), error.kind) from None
         except (OSError, TypeError, ValueError) as error:
@@ -84,11 +83,7 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples in memory.
-
-    Raises: ShapeError if the values have another shape or are integers; AudioError if there are none, or one is NaN,
-        infinite or far beyond full scale; PredictionError if the sample rate is not one of `whole_rate`.
-    """
+    """Samples in memory, checked; errors as for `Model.predict`."""
 
     values: Any  # as for `Model.predict`
     sample_rate: int  # in Hz
@@ -100,6 +95,10 @@ class Samples:
         object.__setattr__(self, "sample_rate", whole_rate(self.sample_rate))
         object.__setattr__(self, "values", mono(self.values))
 
+    def waves(self, sample_rate: int) -> Iterator[np.ndarray]:
+        """Its blocks at a rate in Hz, each [samples], float32, the mean of channels."""
+        return through(Resampler(self.sample_rate, sample_rate), [self.values])
+
 
 AnyRecording = Recording | Samples
 
@@ -107,7 +106,7 @@ AnyRecording = Recording | Samples
 def recording_of(
     audio: Any, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
 ) -> AnyRecording:
-    """The recording that `Model.predict` is given; errors as for `Samples`, PredictionError if it is not audio."""
+    """The recording that `Model.predict` is given; errors are those of `Model.predict`."""
     if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(audio, "read"):
         return Recording(audio, covariates=covariates or {})
     if not hasattr(audio, "__array__"):
