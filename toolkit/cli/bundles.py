@@ -117,11 +117,10 @@ def evaluate(bundle: str, manifest: str, as_json: bool, **options):
     be read are named on standard error and left out; the exit code is then 1.
     """
     from toolkit.inference.predict.display import print_evaluation
-    from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
+    from toolkit.inference.predict.evaluation import evaluate as evaluate_bundle
 
     quiet_libraries()
-    (evaluation,) = evaluate_bundles([bundle], manifest, **options).values()
-    found = evaluation.as_dict()
+    found = evaluate_bundle(bundle, manifest, **options)
     show(found, print_evaluation, as_json=as_json)
     sys.exit(1 if found["n_skipped"] else 0)
 
@@ -136,12 +135,11 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     Differences are those of B minus A. MANIFEST (.csv, .json) needs columns path, label and speaker. Files that cannot
     be read are named on standard error and left out for both; the exit code is then 1.
     """
-    from toolkit.inference.predict.comparison import compared
+    from toolkit.inference.predict.comparison import compare_systems
     from toolkit.inference.predict.display import print_comparison
-    from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
 
     quiet_libraries()
-    found = compared(evaluate_bundles([bundle_a, bundle_b], manifest, **options))
+    found = compare_systems([bundle_a, bundle_b], manifest, **options)
     show(found, print_comparison, as_json=as_json)
     sys.exit(1 if found["n_skipped"] else 0)
 

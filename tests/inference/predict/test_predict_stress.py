@@ -85,10 +85,9 @@ def test_the_noise_of_a_recording_does_not_depend_on_the_others(bundle, corpus, 
     fewer.write_text("\n".join([head, *reversed(rows[4:])]) + "\n")
     answers, run_test = {}, LabelledTest.run
 
-    def run_and_keep(test, recordings, *, what):
-        result = run_test(test, recordings, what=what)
-        ids, probabilities = result.answers.id.tolist(), result.answers.probabilities.tolist()
-        answers[test.manifest, what] = dict(zip(ids, probabilities, strict=True))
+    def run_and_keep(test, *recordings, what):
+        result = run_test(test, *recordings, what=what)
+        answers[test.manifest, what] = dict(zip(result.id.tolist(), result.probabilities.tolist(), strict=True))
         return result
 
     monkeypatch.setattr(LabelledTest, "run", run_and_keep)

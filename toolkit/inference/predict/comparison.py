@@ -13,7 +13,7 @@ from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
 from toolkit.errors import PredictionError, RecipeError
 from toolkit.files import DISTRIBUTION, write_whole
-from toolkit.inference.predict.evaluation import CorpusEvaluation, read_tests
+from toolkit.inference.predict.evaluation import read_tests
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import confusions_by
 from toolkit.plugins.registry import build
@@ -38,28 +38,25 @@ CONDITIONS = {  # title, augmentation and its arguments, which leave only noise,
 }
 
 
-def paired(evaluations: Mapping[str, CorpusEvaluation]) -> tuple[dict[str, CorpusEvaluation], dict[str, Confusions]]:
-    """Evaluations reduced to the utterances that all could read, and their confusions by speaker, by the same names.
-
-    Raises: PredictionError if there is no such utterance.
-    """
-    common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
+def common_answers(answers: Mapping[str, Answers]) -> dict[str, Answers]:
+    """Answers reduced to the utterances that all could read, by the same names; PredictionError if there is none."""
+    common = reduce(np.intersect1d, (a.id for a in answers.values()))
     if not len(common):
         raise PredictionError("No utterance could be labelled each time: there is nothing to compare")
-    found = {}
-    for name, evaluation in evaluations.items():
-        rows = np.isin(evaluation.answers.id, common)
-        answers = Answers(**{column: values[rows] for column, values in vars(evaluation.answers).items()})
-        found[name] = replace(evaluation, answers=answers)
-    target = next(iter(found.values())).test.model.usage.target
-    return found, {name: confusions_by("speaker", e.answers, target) for name, e in found.items()}
+    kept = {name: np.isin(a.id, common) for name, a in answers.items()}
+    return {n: Answers(**{column: v[kept[n]] for column, v in vars(a).items()}) for n, a in answers.items()}
 
 
-def compared(evaluations: Mapping[str, CorpusEvaluation]) -> dict[str, Any]:
-    """System B against A, by their bundles; accuracies are fractions of 1, differences are B minus A."""
-    evaluations, confusions = paired(evaluations)
-    found = compare(confusions)
-    systems = [evaluation.as_dict() for evaluation in evaluations.values()]
+def compare_systems(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str, Any]:
+    """Compare system B with A on a labelled manifest; options and errors are those of `read_tests`.
+
+    Accuracies are fractions of 1, differences are B minus A.
+    """
+    tests = read_tests(bundles, manifest, **options)
+    answers = common_answers({test.bundle: test.run() for test in tests})
+    target = tests[0].model.usage.target
+    found = compare({name: confusions_by("speaker", a, target) for name, a in answers.items()})
+    systems = [test.figures(answers[test.bundle]) for test in tests]
     kept = ("bundle", *METRICS, "intervals", "stamps")
     shared = ("n_utterances", "n_speakers", "n_skipped", "missing_classes", "interval_level")
     return {
@@ -81,31 +78,22 @@ def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 
     Raises: PredictionError if a condition does not fit the system's sample rate; ToolkitError as for `read_tests`.
     """
     (test,) = read_tests([bundle], manifest, **options)
-    audio = test.model.usage.audio
+    audio, target = test.model.usage.audio, test.model.usage.target
     augmentations = {name: _augmentation(name, audio) for name in only or CONDITIONS}
-    recorded = test.run(test.recordings(), what=AS_RECORDED)
-    read = set(recorded.answers.id.tolist())
-    test = replace(test, utterances=[utterance for utterance in test.utterances if utterance.id in read])
-    evaluations = {AS_RECORDED: recorded}
+    answers = {AS_RECORDED: test.run(what=AS_RECORDED)}
+    readable = set(answers[AS_RECORDED].id.tolist())
+    read = replace(test, utterances=[utterance for utterance in test.utterances if utterance.id in readable])
     for name, augmentation in augmentations.items():
         title, *_ = CONDITIONS[name]
-        changed = _changed(test.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
-        evaluations[title] = test.run(changed, what=title)
-    evaluations, confusions = paired(evaluations)
+        changed = _changed(read.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
+        answers[title] = read.run(changed, what=title)
+    answers = common_answers(answers)
+    confusions = {title: confusions_by("speaker", a, target) for title, a in answers.items()}
     changes = {change.system: change for change in compare(confusions, metrics=["ua"])}
-    found = {title: evaluation.as_dict() for title, evaluation in evaluations.items()}
-    shared = (
-        "bundle",
-        "manifest",
-        "n_speakers",
-        "interval_level",
-        "stamps",
-        "left_out",
-        "n_skipped",
-        "missing_classes",
-    )
-    return {key: found[AS_RECORDED][key] for key in (*shared, "notes")} | {
-        "conditions": {t: _in_condition(found[t], confusions[t], changes.get(t)) for t in evaluations}
+    figures = {title: test.figures(a) for title, a in answers.items()}
+    shared = ("bundle", "manifest", "n_speakers", "n_skipped", "left_out", "missing_classes")
+    return {key: figures[AS_RECORDED][key] for key in (*shared, "interval_level", "notes", "stamps")} | {
+        "conditions": {t: _in_condition(figures[t], confusions[t], changes.get(t)) for t in answers}
     }
 
 

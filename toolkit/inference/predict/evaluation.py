@@ -37,16 +37,15 @@ class LabelledTest:
 
     def recordings(self) -> list[Recording]:
         """The utterances, with the covariates that the system needs."""
-        return [
-            Recording(u.path, u.start, u.end, covariates_of(self.covariates, u.value), u.id) for u in self.utterances
-        ]
+        given = [covariates_of(self.covariates, u.value) for u in self.utterances]
+        return [Recording(u.path, u.start, u.end, c, u.id) for u, c in zip(self.utterances, given, strict=True)]
 
-    def run(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> "CorpusEvaluation":
-        """Test the system; a recording that cannot be read is reported and left out.
+    def run(self, recordings: Iterable[Recording | Samples] | None = None, *, what: str = "labelling") -> Answers:
+        """The system's answers; a recording that cannot be read is reported and left out.
 
-        Args: recordings: one for each utterance, perhaps changed; what: is shown with the progress.
+        Args: recordings: of the utterances, perhaps changed; what: is shown with the progress.
         """
-        results = self.model.results(recordings, batch_size=self.batch_size)
+        results = self.model.results(recordings or self.recordings(), batch_size=self.batch_size)
         results = progress(results, what, total=len(self.utterances), shown=sys.stderr.isatty())
         rows = []
         for u, (_, found) in zip(self.utterances, results, strict=True):
@@ -57,24 +56,15 @@ class LabelledTest:
                 rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
         if not rows:
             raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
-        return CorpusEvaluation(self, Answers(*map(np.array, zip(*rows, strict=True))))
+        return Answers(*map(np.array, zip(*rows, strict=True)))
 
-
-@dataclass(frozen=True, eq=False)
-class CorpusEvaluation:
-    """A system's answers on a corpus, without the utterances that could not be read."""
-
-    test: LabelledTest
-    answers: Answers
-
-    def as_dict(self) -> dict[str, Any]:
-        """All figures, for JSON and for a page; accuracies are fractions of 1."""
-        test, answers, usage = self.test, self.answers, self.test.model.usage
+    def figures(self, answers: Answers) -> dict[str, Any]:
+        """All figures that follow from answers, JSON-able; accuracies are fractions of 1."""
+        usage, confidence = self.model.usage, self.model.usage.confidence
         summary = TestSummary.of(answers, usage.target, all_speakers_known=False)
-        calibrations = calibration(answers, usage.target, usage.confidence)
         values = {
-            "bundle": test.bundle,
-            "manifest": test.manifest,
+            "bundle": self.bundle,
+            "manifest": self.manifest,
             **{key: getattr(summary, key) for key in ("n_utterances", *METRICS, "macro_f1", "f1", "recall")},
             "labels": usage.labels,
             "confusion": summary.confusion,
@@ -83,13 +73,13 @@ class CorpusEvaluation:
             "n_speakers": len(set(answers.speaker) - {""}),
             "by_gender": {gender: vars(found) for gender, found in summary.by_gender.items()},
             "calibration_error": summary.ece,
-            "temperature": usage.confidence.temperature,
-            "calibration": {when: vars(found) for when, found in calibrations.items()},
-            "abstaining": {rule: vars(found) for rule, found in abstaining(answers, usage.confidence).items()},
+            "temperature": confidence.temperature,
+            "calibration": {w: vars(found) for w, found in calibration(answers, usage.target, confidence).items()},
+            "abstaining": {rule: vars(found) for rule, found in abstaining(answers, confidence).items()},
             "missing_classes": [label for label in usage.labels if label not in answers.reference],
-            "left_out": test.left_out,
-            "n_skipped": len(test.utterances) - len(answers.id),
-            "stamps": test.stamps,
+            "left_out": self.left_out,
+            "n_skipped": len(self.utterances) - len(answers.id),
+            "stamps": self.stamps,
         }
         return values | {"notes": list(_notes(values, nameless=int((answers.speaker == "").sum())))}
 
@@ -113,12 +103,10 @@ def _notes(values: Mapping[str, Any], nameless: int) -> Iterator[str]:
         yield f"Too few speakers: an interval needs at least {MIN_SPEAKERS}."
 
 
-def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str, CorpusEvaluation]:
-    """Test systems with the same classes on a labelled manifest; options and errors are those of `read_tests`.
-
-    Returns: bundle -> its evaluation.
-    """
-    return {test.bundle: test.run(test.recordings()) for test in read_tests(bundles, manifest, **options)}
+def evaluate(bundle: str, manifest: str, **options: Any) -> dict[str, Any]:
+    """The figures of a system on a labelled manifest; options and errors are those of `read_tests`."""
+    (test,) = read_tests([bundle], manifest, **options)
+    return test.figures(test.run())
 
 
 def read_tests(
