@@ -43,6 +43,14 @@ def check_options(wanted: Mapping[str, Sequence[str]], options: Mapping[str, str
     class_indices(wanted, options | known)  # as if columns held known values
 
 
+def check_columns(options: Mapping[str, str], known: Collection[str], manifest: str) -> None:
+    """Refuse an option for a column that a manifest lacks, with a PredictionError."""
+    for name, column in columns_of(options).items():
+        if column not in known:
+            found = f"{manifest} has no column {column!r}; found {', '.join(known)}"
+            raise PredictionError(f"--covariate {name}={COLUMN}{column}: {found}.{did_you_mean(column, known)}")
+
+
 def covariates_of(
     options: Mapping[str, str], value_in: Callable[[str], str | None] = lambda column: None
 ) -> dict[str, str | None]:

@@ -10,8 +10,9 @@ import numpy as np
 
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
+from toolkit.corpus.utterance import COLUMNS
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean, join, listed, nearest
-from toolkit.inference.predict.covariates import COLUMN, check_names, check_options, columns_of, covariates_of
+from toolkit.inference.predict.covariates import COLUMN, check_columns, check_names, check_options, covariates_of
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import TestSummary, abstaining, calibration
@@ -139,29 +140,18 @@ def read_tests(
             raise PredictionError(f"{found}: only systems with the same classes can be compared")
     check_names([n for model in models for n in model.usage.covariates], covariates)
     utterances, left_out = map_corpus(utterances, first.labels, label_map)
+    filled = dict.fromkeys(c for u in utterances for c in (*COLUMNS, *u.extra) if u.value(c))
+    check_columns(covariates, filled, manifest)
     tests = []
     for name, model in zip(names, models, strict=True):
-        needed = _for_system(covariates, model.usage.covariates, utterances)
+        wanted = model.usage.covariates
+        given = {c: covariates.get(c, f"{COLUMN}{c}") for c in wanted if c in covariates or c in filled}
+        check_options(wanted, given)
         stamps = (*model.usage.stamps, *model.seen.stamps(utterances))
         for stamp in stamps:
             say(f"NOTE: {name}: {stamp}" if others else f"NOTE: {stamp}")
-        tests.append(LabelledTest(name, model, manifest, utterances, left_out, needed, stamps, batch_size))
+        tests.append(LabelledTest(name, model, manifest, utterances, left_out, given, stamps, batch_size))
     return tests
-
-
-def _for_system(
-    given: Mapping[str, str], wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
-) -> dict[str, str]:
-    """The options for the covariates that a system needs; by default the column of its name."""
-    found = {name: given.get(name, f"{COLUMN}{name}") for name in wanted}
-    for name, column in columns_of(found).items():
-        if not any(u.value(column) for u in utterances):
-            near = did_you_mean(column, {column for u in utterances for column in u.extra})
-            problem = f"The system needs {name!r}, and no utterance has a value in the column {column!r}.{near}"
-            one = f"--covariate {name}={wanted[name][0]} (it knows {', '.join(wanted[name])}) for all utterances"
-            raise PredictionError(f"{problem} Give {one}, or --covariate {name}=@column for another column")
-    check_options(wanted, found)
-    return found
 
 
 def map_corpus(

@@ -27,11 +27,10 @@ from toolkit.errors import (
     ShapeError,
     ToolkitError,
     counted,
-    did_you_mean,
     join,
     one_line,
 )
-from toolkit.inference.predict.covariates import columns_of, covariates_of
+from toolkit.inference.predict.covariates import check_columns, columns_of, covariates_of
 
 STANDARD_INPUT = "-"
 MOST_CHANNELS = 64  # an array with more needs to be transposed
@@ -158,12 +157,7 @@ class RecordingSources:
 
     def _rows(self, manifest: str) -> list[tuple[int, dict[str, str]]]:
         rows = list(read_rows(manifest, required=["path"], columns=self.columns))
-        known = dict.fromkeys(column for _, row in rows for column in row)
-        for covariate, column in columns_of(self.covariates).items():
-            if column not in known:
-                found = f"{manifest} has no column {column!r}; found {', '.join(known)}"
-                near = did_you_mean(column, known)
-                raise PredictionError(f"--covariate {covariate}=@{column}: {found}.{near}")
+        check_columns(self.covariates, dict.fromkeys(column for _, row in rows for column in row), manifest)
         return rows
 
     def _in_manifest(self, manifest: str, report: Report) -> Iterator[Recording]:
