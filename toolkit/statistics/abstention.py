@@ -37,8 +37,7 @@ class Confidence:
     ) -> "Confidence":
         """Fit the temperature, then the thresholds of every coverage and error rate, in percent.
 
-        Arguments and errors are those of `expected_calibration_error`, and the speaker of each utterance; if one has no
-        name, no error rate can be promised.
+        If an utterance has no speaker, no error rate can be promised.
         """
         temperature = fit_temperature(probabilities, reference, labels=labels)
         tempered = at_temperature(probabilities, temperature)

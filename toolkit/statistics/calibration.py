@@ -3,6 +3,9 @@
 As in Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017: the confidence is the
 probability of the predicted class, and confidences fall into bins of equal width. One temperature divides all
 log-probabilities: it makes confidences lower or higher and changes no predicted class.
+
+Functions take probabilities [utterances, classes], the true label of each utterance, and the name of each column. They
+raise ShapeError if the rows are not probabilities, or there is not one label for each; ValueError if one is unknown.
 """
 
 from collections.abc import Sequence
@@ -32,21 +35,13 @@ def expected_calibration_error(probabilities: np.ndarray, reference: Labels, *, 
     """The mean distance between a bin's accuracy and its confidence, weighted by utterances: from 0, the best, to 1.
 
     Few utterances make it larger than the true error: compare it only between systems tested on the same utterances.
-
-    Args: probabilities: [utterances, classes]; the largest of a row is the prediction; reference: true label of each
-        utterance; labels: the name of each column.
-    Raises: ShapeError if the rows are not probabilities, or there is not one reference for each; ValueError if a
-        reference is not one of the labels.
     """
     curve = reliability_curve(probabilities, reference, labels=labels)
     return float(np.average(np.abs(curve.accuracy - curve.confidence), weights=curve.count))
 
 
 def reliability_curve(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> ReliabilityCurve:
-    """Accuracy and mean confidence in every bin, which includes its upper bound and excludes its lower one.
-
-    Arguments and errors as for `expected_calibration_error`.
-    """
+    """Accuracy and mean confidence in every bin, which includes its upper bound and excludes its lower one."""
     probabilities, true = checked_probabilities(probabilities, reference, labels)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == true
@@ -59,10 +54,7 @@ def reliability_curve(probabilities: np.ndarray, reference: Labels, *, labels: S
 
 
 def negative_log_likelihood(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
-    """The mean of -log of the true class's probability, in nats: from 0, the best.
-
-    Arguments and errors as for `expected_calibration_error`.
-    """
+    """The mean of -log of the true class's probability, in nats: from 0, the best."""
     probabilities, true = checked_probabilities(probabilities, reference, labels)
     return float(-_logarithms(probabilities)[np.arange(len(true)), true].mean())
 
@@ -81,8 +73,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 def fit_temperature(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
     """The temperature with the lowest negative log-likelihood within `TEMPERATURES`, or 1 if none is better.
 
-    It is 1 if all predictions are correct: the lowest would be best. Arguments and errors as for
-    `expected_calibration_error`.
+    It is 1 if all predictions are correct: the lowest would be best.
     """
     from scipy.optimize import minimize_scalar  # slow to import, and only needed here
     from scipy.special import logsumexp
@@ -107,7 +98,7 @@ def _logarithms(probabilities: np.ndarray) -> np.ndarray:
 def checked_probabilities(
     probabilities: np.ndarray, reference: Labels, labels: Sequence
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities as an array, and the column of each true label; as for `expected_calibration_error`."""
+    """The probabilities as an array, and the column of each true label."""
     probabilities = np.asarray(probabilities, dtype=float)
     if probabilities.shape != (len(reference), len(labels)) or not probabilities.size:
         wanted = f"{len(reference)} true labels, of the classes {list(labels)}"

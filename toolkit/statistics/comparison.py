@@ -42,9 +42,8 @@ class Interval:
 def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = None, seed: int = 0) -> Interval | None:
     """A 95 % interval for the pooled accuracy over speakers like these, or for its difference from that of `minus`.
 
-    Args: confusions: [speakers, classes, classes]; metric: "wa" or "ua", which in a resample is over the classes that
-        its speakers have; minus: of another system, the same speakers in the same order, with the same utterances; each
-        drawn speaker counts in both; seed: of the draws.
+    Args: confusions: [speakers, classes, classes]; metric: "ua" in a resample is over the classes that its speakers
+        have; minus: of another system, the same speakers in the same order, with the same utterances; seed: of draws.
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
     """
     from scipy import stats  # slow to import, and only intervals need it
@@ -106,11 +105,8 @@ def compare(systems: Mapping[str, Confusions], *, metrics: Sequence[str] = METRI
 
     The sign-flip test and the interval are both for the pooled difference. Holm's correction covers everything that is
     returned, as one family. The smallest p that n speakers can give is 2 / 2**n, so six of them (0.031) show nothing
-    once two metrics are compared.
+    once two metrics are compared. With unknown speakers, under "", there is neither a test nor an interval.
 
-    Args: systems: name -> confusions by speaker, of the same classes; with unknown speakers, under "", there is neither
-        a test nor an interval.
-    Returns: one for each other system and metric, system by system.
     Raises: ShapeError if two systems have different utterances of a common speaker.
     """
     found = []

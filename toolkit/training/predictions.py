@@ -121,7 +121,7 @@ def _write_embeddings(folder: RunFolder, preparation: Preparation, brain: "Syste
     scores, embeddings = brain.outputs.scores, brain.outputs.embeddings
     test, target = preparation.part("test"), preparation.targets[LABEL]
     reference = [utterance.label for utterance in test]
-    arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
+    arrays = {name: embeddings[name].astype(np.float32) for name in embeddings}
     arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}
     arrays |= {"note": np.array(folder.stamp)} if folder.stamp else {}
     archive = io.BytesIO()

@@ -200,10 +200,7 @@ def test_a_covariate_is_read_from_the_column_of_its_name_or_given(corpus, tmp_pa
     done = run("evaluate", gendered, without, *MAP)
     assert done.exit_code == 2 and "--covariate gender=F (it knows F, M)" in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gender=@sex")
-    assert (
-        done.exit_code == 2
-        and "manifest.csv has no column 'sex'; found id, path, label, speaker, gender." in done.stderr
-    )
+    assert done.exit_code == 2 and "has no column 'sex'; found id, path, label, speaker, gender." in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gendre=F")
     assert done.exit_code == 2 and "Did you mean 'gender'?" in done.stderr
 

@@ -27,12 +27,11 @@ RecordingWriter = Callable[[Recording, Iterable[Prediction]], None]  # takes a r
 
 
 def refuse_inputs(output: str | None, bundle: str, names: Iterable[str] = ()) -> None:
-    """Raise PredictionError if the output would replace the bundle, a file in its folder, a name or a recording."""
+    """Raise PredictionError if the output would replace the bundle, a file in its folder, an input or a recording."""
     if output is None or not os.path.isfile(output):
         return
-    folder = Path(os.path.expanduser(bundle))
-    inputs = [folder, *folder.glob("*"), *map(Path, names)]
-    replaced = any(os.path.exists(path) and path.samefile(output) for path in inputs)
+    inputs = map(Path, (bundle, *Path(bundle).glob("*"), *names))
+    replaced = any(path.exists() and path.samefile(output) for path in inputs)
     if replaced or Path(output).suffix.lower() in AUDIO_SUFFIXES:
         raise PredictionError(f"--output {output} would replace the bundle, an input or a recording: choose another")
 

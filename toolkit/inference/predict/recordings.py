@@ -140,11 +140,7 @@ class RecordingSources:
         return None if STANDARD_INPUT in self.names else sum(1 for _ in self.recordings())
 
     def recordings(self, report: Report = lambda _: None, note: Report = lambda _: None) -> Iterator[Recording]:
-        """Find the recordings one by one, in the order of the names; files that begin with a dot are left out.
-
-        Args: report: called for what cannot be used; note: called for folders with files that are not audio by name.
-        Raises: PredictionError if standard input is not text.
-        """
+        """Find the recordings one by one; `report` what cannot be used, `note` files that are not audio by name."""
         given = covariates_of(self.covariates)
         for name in self.names:
             for path in _lines() if name == STANDARD_INPUT else [name]:
