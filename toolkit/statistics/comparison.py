@@ -135,10 +135,10 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
     """The p of a two-sided test of whether paired differences are shifted from 0 (Fisher, 1935); seed: of the draws.
 
     If two systems are equally good, every choice of the differences' signs is as likely as the observed one. p is the
-    fraction of choices whose sum is at least as far from 0 as the observed sum; sums that differ only by rounding are
-    equal. All choices are counted where up to `EXACT_UP_TO` differences are not 0, which scipy's permutation_test
-    cannot do beyond some 20. With more, `DRAWS` choices are drawn and p is (1 + how many reach the observed sum) /
-    (1 + `DRAWS`) (Phipson and Smyth, 2010). p is None below `MIN_SPEAKERS` differences.
+    fraction of choices whose sum is at least as far from 0 as the observed sum. All choices are counted where up to
+    `EXACT_UP_TO` differences are not 0, which scipy's permutation_test cannot do beyond some 20. With more, `DRAWS` are
+    drawn and p is (1 + how many reach the observed sum) / (1 + `DRAWS`) (Phipson and Smyth, 2010). p is None below
+    `MIN_SPEAKERS` differences.
 
     >>> sign_flip_test([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])  # two of the 64 choices: all up and all down
     0.03125

@@ -42,10 +42,7 @@ class LabelledTest:
         return [Recording(u.path, u.start, u.end, c, u.id) for u, c in zip(self.utterances, given, strict=True)]
 
     def run(self, recordings: Iterable[Recording | Samples] | None = None, *, what: str = "labelling") -> Answers:
-        """The system's answers; a recording that cannot be read is reported and left out.
-
-        Args: recordings: of the utterances, perhaps changed; what: is shown with the progress.
-        """
+        """The system's answers on its recordings, or on changed ones; what cannot be read is reported and left out."""
         results = self.model.results(recordings or self.recordings(), batch_size=self.batch_size)
         results = progress(results, what, total=len(self.utterances), shown=sys.stderr.isatty())
         rows = []
@@ -122,9 +119,7 @@ def read_tests(
 ) -> list[LabelledTest]:
     """Load systems and read the manifest that tests them, with the options of `toolkit compare`; print their stamps.
 
-    A covariate that no option names is read from the column of its name.
-
-    Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
+    A covariate that no option names is read from the column of its name. Raises: ToolkitError.
     """
     utterances = read_manifest(manifest, columns)
     names = [pinned(bundle) for bundle in bundles]
@@ -159,9 +154,7 @@ def map_corpus(
 ) -> tuple[list[Utterance], dict[str, int]]:
     """Give utterances the classes of a system; labels that `label_map` does not hold stay, those it maps to "" go.
 
-    Returns: the utterances with a class, in order, and how many of each label were left out.
-    Raises: PredictionError if a mapped label does not occur or its class is unknown, or if unmapped labels are no
-        classes: lists all of these.
+    Returns: the utterances with a class, and how many of each label were left out. Raises: PredictionError.
     """
     counts = Counter(u.label for u in utterances)
     for label, name in label_map.items():

@@ -40,9 +40,8 @@ def refuse_inputs(output: str | None, bundle: str, names: Iterable[str] = ()) ->
 def written(
     format: str, output: str | None, usage: Usage, threshold: float, skip: Report = say
 ) -> Iterator[RecordingWriter]:
-    """Print the system's stamps and yield a function that writes predictions.
+    """Print the system's stamps and yield a function that writes predictions; `threshold` is what a label needs.
 
-    Args: threshold: a label needs this confidence; skip: called for a recording whose file is that of an earlier one.
     Raises: PredictionError if the output is not one for the format, or the format cannot hold a label.
     """
     for stamp in usage.stamps:
