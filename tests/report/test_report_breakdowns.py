@@ -12,8 +12,8 @@ from toolkit.report.tables.accuracy import duration_table, gender_table, speaker
 from toolkit.report.tables.confidence import abstention_table, calibration_table
 from toolkit.report.tables.differences import covariate_families, covariate_table, covariates
 from toolkit.report.tables.hard_utterances import SHOWN, hard_utterance_table
-from toolkit.statistics.abstention import RULES
-from toolkit.statistics.calibration import (
+from toolkit.statistics.confidence import (
+    RULES,
     at_temperature,
     expected_calibration_error,
     fit_temperature,

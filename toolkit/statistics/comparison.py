@@ -139,9 +139,6 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
     `EXACT_UP_TO` differences are not 0, which scipy's permutation_test cannot do beyond some 20. With more, `DRAWS` are
     drawn and p is (1 + how many reach the observed sum) / (1 + `DRAWS`) (Phipson and Smyth, 2010). p is None below
     `MIN_SPEAKERS` differences.
-
-    >>> sign_flip_test([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])  # two of the 64 choices: all up and all down
-    0.03125
     """
     differences = np.asarray(differences, dtype=float)
     if len(differences) < MIN_SPEAKERS:

@@ -18,8 +18,7 @@ from toolkit.corpus.targets import LABEL
 from toolkit.errors import ExperimentError, one_line
 from toolkit.files import from_cell, read_text
 from toolkit.plugins.versions import library_versions
-from toolkit.statistics.abstention import UNFITTED, Confidence
-from toolkit.statistics.calibration import checked_probabilities
+from toolkit.statistics.confidence import UNFITTED, Confidence, checked_probabilities
 from toolkit.statistics.metrics import confusion_matrix
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, VALIDATION, RunFolder, read_results

@@ -15,8 +15,8 @@ from toolkit.cli.main import main as cli
 from toolkit.corpus import read_manifest
 from toolkit.report.tables.formats import INTERVAL
 from toolkit.statistics import metrics
-from toolkit.statistics.calibration import expected_calibration_error
 from toolkit.statistics.comparison import Interval, holm, interval, sign_flip_test
+from toolkit.statistics.confidence import expected_calibration_error
 from toolkit.statistics.metrics import speaker_confusions
 
 pytestmark = pytest.mark.usefixtures("stand_in")

@@ -20,7 +20,7 @@ from toolkit.inference.predict.recordings import Recording
 from toolkit.model.archive import CARD, read_file
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.report.figures.figure import COLOURS, INK, YELLOW
-from toolkit.statistics.abstention import CONFIDENCE, COVERAGE, ERROR
+from toolkit.statistics.confidence import CONFIDENCE, COVERAGE, ERROR
 from toolkit.terminal import clock
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from toolkit.errors import PredictionError, one_line
 from toolkit.files import DISTRIBUTION
 from toolkit.inference.demo.page import STYLE, DemoSystem, Page
 from toolkit.model.hub import on_hub
-from toolkit.statistics.abstention import read_rule
+from toolkit.statistics.confidence import read_rule
 from toolkit.terminal import say
 
 EVERY_S = 60.0  # how often uploads that were never labelled are deleted

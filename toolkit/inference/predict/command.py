@@ -10,7 +10,7 @@ from toolkit.errors import PredictionError, ToolkitError, join
 from toolkit.inference.predict.covariates import check_options
 from toolkit.inference.predict.output import ROWS, refuse_inputs, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
-from toolkit.statistics.abstention import CONFIDENCE, read_rule
+from toolkit.statistics.confidence import CONFIDENCE, read_rule
 from toolkit.terminal import progress, say
 
 

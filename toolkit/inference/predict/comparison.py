@@ -43,15 +43,15 @@ def common_answers(answers: Mapping[str, Answers]) -> dict[str, Answers]:
     common = reduce(np.intersect1d, (a.id for a in answers.values()))
     if not len(common):
         raise PredictionError("No utterance could be labelled each time: there is nothing to compare")
-    kept = {name: np.isin(a.id, common) for name, a in answers.items()}
-    return {n: Answers(**{column: v[kept[n]] for column, v in vars(a).items()}) for n, a in answers.items()}
+    found = {}
+    for name, each in answers.items():
+        kept = np.isin(each.id, common)
+        found[name] = Answers(**{column: values[kept] for column, values in vars(each).items()})
+    return found
 
 
 def compare_systems(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str, Any]:
-    """Compare system B with A on a labelled manifest; options and errors are those of `read_tests`.
-
-    Accuracies are fractions of 1, differences are B minus A.
-    """
+    """Compare system B with A by options of `read_tests`; accuracies are fractions of 1, differences are B minus A."""
     tests = read_tests(bundles, manifest, **options)
     answers = common_answers({test.bundle: test.run() for test in tests})
     target = tests[0].model.usage.target

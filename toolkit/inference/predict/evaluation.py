@@ -38,8 +38,9 @@ class LabelledTest:
 
     def recordings(self) -> list[Recording]:
         """The utterances, with the covariates that the system needs."""
-        given = [covariates_of(self.covariates, u.value) for u in self.utterances]
-        return [Recording(u.path, u.start, u.end, c, u.id) for u, c in zip(self.utterances, given, strict=True)]
+        return [
+            Recording(u.path, u.start, u.end, covariates_of(self.covariates, u.value), u.id) for u in self.utterances
+        ]
 
     def run(self, recordings: Iterable[Recording | Samples] | None = None, *, what: str = "labelling") -> Answers:
         """The system's answers on its recordings, or on changed ones; what cannot be read is reported and left out."""

@@ -20,7 +20,7 @@ from toolkit.inference.predict.recordings import AnyRecording, Recording, mono, 
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
-from toolkit.statistics.abstention import read_rule
+from toolkit.statistics.confidence import read_rule
 
 BATCH_SIZE = 16
 

@@ -9,8 +9,14 @@ from toolkit.errors import PredictionError
 from toolkit.report.evidence import SystemRuns
 from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT, Format
 from toolkit.report.tables.table import SYSTEM, Column, Table
-from toolkit.statistics.abstention import RULES, Answered, read_rule
-from toolkit.statistics.calibration import BINS, expected_calibration_error, negative_log_likelihood
+from toolkit.statistics.confidence import (
+    BINS,
+    RULES,
+    Answered,
+    expected_calibration_error,
+    negative_log_likelihood,
+    read_rule,
+)
 
 MEASURES = (  # key, title, format, function of probabilities, reference and labels
     ("ece", "ECE %", PERCENT, expected_calibration_error),
