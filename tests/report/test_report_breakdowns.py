@@ -11,8 +11,8 @@ from toolkit.report.provenance import run_table, systems_table
 from toolkit.report.tables.accuracy import duration_table, gender_table, speaker_tables
 from toolkit.report.tables.answers import SHOWN, abstention_table, calibration_table, hard_utterance_table
 from toolkit.report.tables.differences import covariate_families, covariate_table
-from toolkit.statistics.abstention import RULES
-from toolkit.statistics.calibration import (
+from toolkit.statistics.confidence import (
+    RULES,
     at_temperature,
     expected_calibration_error,
     fit_temperature,

@@ -17,8 +17,8 @@ from toolkit.report.figures.results import (
     draw_reliability,
     project,
 )
-from toolkit.statistics.calibration import reliability_curve
 from toolkit.statistics.comparison import Comparison, Interval
+from toolkit.statistics.confidence import reliability_curve
 
 STAMP = "loso-as-published: the test speaker also validated, and the partner of the test speaker was in training"
 LABELS = ("ang", "h$p", "<neu>", 'id="sad"')

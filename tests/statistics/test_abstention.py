@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from toolkit.errors import PredictionError
-from toolkit.statistics.abstention import (
+from toolkit.statistics.confidence import (
     PERCENTS,
     UNFITTED,
     Answered,
     Confidence,
+    at_temperature,
     coverage_thresholds,
     error_thresholds,
     read_rule,
 )
-from toolkit.statistics.calibration import at_temperature
 
 CLASSES = 4
 

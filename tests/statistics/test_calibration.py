@@ -3,8 +3,8 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from toolkit.errors import ShapeError
-from toolkit.statistics import calibration
-from toolkit.statistics.calibration import (
+from toolkit.statistics import confidence
+from toolkit.statistics.confidence import (
     TEMPERATURES,
     at_temperature,
     expected_calibration_error,
@@ -39,7 +39,7 @@ def test_the_error_by_hand():
 
 def test_bins_are_cut_at_equal_widths_and_hold_their_upper_bound(monkeypatch):
     """Of four bins 0.75 ends the third, a little more begins the fourth; the first two are empty."""
-    monkeypatch.setattr(calibration, "BINS", 4)
+    monkeypatch.setattr(confidence, "BINS", 4)
     curve = reliability_curve(pairs(0.75, 0.65, 0.76, 1.0), [0, 1, 0, 0], labels=TWO)
     assert curve.centre.tolist() == [0.625, 0.875]
     assert curve.count.tolist() == [2, 2]
@@ -54,22 +54,22 @@ def test_there_are_fifteen_bins(monkeypatch):
     """
     probabilities = pairs(0.68, 0.72)
     assert expected_calibration_error(probabilities, [0, 1], labels=TWO) == pytest.approx(0.2)
-    monkeypatch.setattr(calibration, "BINS", 10)
+    monkeypatch.setattr(confidence, "BINS", 10)
     assert expected_calibration_error(probabilities, [0, 1], labels=TWO) == pytest.approx((0.32 + 0.72) / 2)
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_curve_is_scikit_learns_of_being_right_against_confidence(classes, bins, monkeypatch):
-    monkeypatch.setattr(calibration, "BINS", bins)
+    monkeypatch.setattr(confidence, "BINS", bins)
     probabilities, reference = draw(classes, classes=classes)
     right = probabilities.argmax(axis=1) == reference
-    accuracy, confidence = calibration_curve(right, probabilities.max(axis=1), n_bins=bins)
+    accuracy, mean_confidence = calibration_curve(right, probabilities.max(axis=1), n_bins=bins)
     curve = reliability_curve(probabilities, reference, labels=range(classes))
     np.testing.assert_allclose(curve.accuracy, accuracy, rtol=1e-12)
-    np.testing.assert_allclose(curve.confidence, confidence, rtol=1e-12)
+    np.testing.assert_allclose(curve.confidence, mean_confidence, rtol=1e-12)
     assert curve.count.sum() == 500
-    by_bin = (np.abs(accuracy - confidence) * curve.count).sum() / 500
+    by_bin = (np.abs(accuracy - mean_confidence) * curve.count).sum() / 500
     assert expected_calibration_error(probabilities, reference, labels=range(classes)) == pytest.approx(by_bin)
 
 

@@ -12,7 +12,7 @@ from toolkit.contracts import LevelShape, Seq
 from toolkit.inference.bundle.config import Usage
 from toolkit.model.system import PredictedCovariate, System
 from toolkit.recipe.schema import AudioSpec
-from toolkit.statistics.abstention import UNFITTED
+from toolkit.statistics.confidence import UNFITTED
 from toolkit_plugins.extractors.functionals import Functionals
 from toolkit_plugins.extractors.linear_series import DLinear, NLinear
 from toolkit_plugins.extractors.mfcc import Mfcc

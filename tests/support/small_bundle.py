@@ -14,7 +14,7 @@ import toolkit
 from toolkit.corpus import read_manifest
 from toolkit.inference.bundle.config import CONFIG, FileFacts, own_sha256
 from toolkit.inference.predict.recordings import Recording
-from toolkit.statistics.calibration import at_temperature
+from toolkit.statistics.confidence import at_temperature
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 

@@ -74,7 +74,6 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     """
     from toolkit.inference.predict.command import predict as write_predictions
     from toolkit.inference.predict.microphone import listen
-    from toolkit.inference.predict.recordings import STANDARD_INPUT
 
     if microphone == bool(names):
         raise click.UsageError("Name what to label, or give --microphone without a name.")
@@ -84,8 +83,7 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
     if microphone:
         kept = ("format", "hop_s", "abstain", "output", "device", "covariates")
         listen(bundle, **{name: options[name] for name in kept})
-    lines = iter(lambda: sys.stdin.buffer.readline(1 << 16), b"") if STANDARD_INPUT in names else ()
-    sys.exit(0 if write_predictions(bundle, names, **options, lines=lines) else 1)
+    sys.exit(0 if write_predictions(bundle, names, **options) else 1)
 
 
 @click.command("demo", cls=Command)
@@ -119,12 +117,12 @@ def evaluate(bundle: str, manifest: str, as_json: bool, **options):
     be read are named on standard error and left out; the exit code is then 1.
     """
     from toolkit.inference.predict.display import print_evaluation
-    from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
+    from toolkit.inference.predict.evaluation import evaluate as evaluate_bundle
 
     quiet_libraries()
-    (evaluation,) = evaluate_bundles([bundle], manifest, **options).values()
-    show(evaluation, print_evaluation, as_json=as_json)
-    sys.exit(1 if evaluation.n_skipped else 0)
+    found = evaluate_bundle(bundle, manifest, **options)
+    show(found, print_evaluation, as_json=as_json)
+    sys.exit(1 if found["n_skipped"] else 0)
 
 
 @click.command("compare", cls=Command)
@@ -137,16 +135,13 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     Differences are those of B minus A. MANIFEST (.csv, .json) needs columns path, label and speaker. Files that cannot
     be read are named on standard error and left out for both; the exit code is then 1.
     """
-    from toolkit.inference.predict.comparison import SystemComparison
+    from toolkit.inference.predict.comparison import compare_systems
     from toolkit.inference.predict.display import print_comparison
-    from toolkit.inference.predict.evaluation import evaluate as evaluate_bundles
 
     quiet_libraries()
-    if bundle_a == bundle_b:
-        raise click.UsageError(f"{bundle_a} is compared with itself: name two bundles.")
-    comparison = SystemComparison.of(evaluate_bundles([bundle_a, bundle_b], manifest, **options))
-    show(comparison, print_comparison, as_json=as_json)
-    sys.exit(1 if comparison.baseline.n_skipped else 0)
+    found = compare_systems([bundle_a, bundle_b], manifest, **options)
+    show(found, print_comparison, as_json=as_json)
+    sys.exit(1 if found["n_skipped"] else 0)
 
 
 @click.command("stress", cls=Command)
@@ -170,11 +165,12 @@ def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, fi
     if figure is not None and not figure.endswith((".png", ".svg")):
         raise click.BadParameter(f"{figure} ends in neither .png nor .svg.", param_hint="'--figure'")
     quiet_libraries()
-    test = stress_bundle(bundle, manifest, **options)
-    show(test, print_stress, as_json=as_json)
+    found = stress_bundle(bundle, manifest, **options)
+    show(found, print_stress, as_json=as_json)
     if figure is not None:
-        write_figure(test, figure)
-    lost = test.too_much(max_drop) if max_drop is not None else []
+        write_figure(found, figure)
+    drops = {title: -100 * (values["change"] or 0.0) for title, values in found["conditions"].items()}
+    lost = [f"{title} ({drop:.1f})" for title, drop in drops.items() if max_drop is not None and drop > max_drop]
     if lost:
         say(f"UA falls by more than {max_drop:g} points: {', '.join(lost)}")
-    sys.exit(1 if lost or test.baseline.n_skipped else 0)
+    sys.exit(1 if lost or found["n_skipped"] else 0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from toolkit.corpus.utterance import GENDERS, Utterance, plain_marks
 from toolkit.errors import CorpusError, ToolkitError, did_you_mean, listed
-from toolkit.statistics.calibration import softmax
+from toolkit.statistics.confidence import softmax
 from toolkit.statistics.metrics import METRICS, Labels, confusion_matrix, summary
 
 MOST_CODES = 20  # up to so many whole numbers may be codes of classes; more are a quantity

@@ -8,14 +8,17 @@ import numpy as np
 
 from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError
-from toolkit.statistics.abstention import RULES, Answered, Confidence, read_rule
-from toolkit.statistics.calibration import (
+from toolkit.statistics.comparison import Interval, interval
+from toolkit.statistics.confidence import (
+    RULES,
+    Answered,
+    Confidence,
     at_temperature,
     expected_calibration_error,
     negative_log_likelihood,
+    read_rule,
     reliability_curve,
 )
-from toolkit.statistics.comparison import Interval, interval
 from toolkit.statistics.metrics import METRICS, Accuracies, Confusions, accuracies_of, speaker_confusions
 from toolkit.training.predictions import Answers
 

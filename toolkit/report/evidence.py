@@ -16,8 +16,7 @@ from toolkit.experiment.plan import Cell, read_plan
 from toolkit.experiment.progress import Records
 from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
-from toolkit.statistics.abstention import Confidence
-from toolkit.statistics.calibration import at_temperature
+from toolkit.statistics.confidence import Confidence, at_temperature
 from toolkit.statistics.metrics import (
     METRICS,
     Accuracies,

@@ -1,4 +1,1 @@
-"""Accuracies with their spread and intervals, paired tests, calibration, abstention.
-
-The speaker is the unit: intervals draw speakers, tests pair them, and below `MIN_SPEAKERS` there are neither.
-"""
+"""Accuracies with their spread, intervals and paired tests, whose unit is the speaker; calibration and abstention."""

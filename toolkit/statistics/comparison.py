@@ -42,9 +42,8 @@ class Interval:
 def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = None, seed: int = 0) -> Interval | None:
     """A 95 % interval for the pooled accuracy over speakers like these, or for its difference from that of `minus`.
 
-    Args: confusions: [speakers, classes, classes]; metric: "wa" or "ua", which in a resample is over the classes that
-        its speakers have; minus: of another system, the same speakers in the same order, with the same utterances; each
-        drawn speaker counts in both; seed: of the draws.
+    Args: confusions: [speakers, classes, classes]; metric: "ua" in a resample is over the classes that its speakers
+        have; minus: of another system, the same speakers in the same order, with the same utterances; seed: of draws.
     Returns: the interval, or None below `MIN_SPEAKERS` speakers.
     """
     from scipy import stats  # slow to import, and only intervals need it
@@ -101,23 +100,18 @@ class Comparison:
         return "worse" if self.p_corrected < ALPHA and self.interval.high < -NEGLIGIBLE else "no difference shown"
 
 
-def compare(systems: Mapping[str, Confusions], *, baseline: str, metrics: Sequence[str] = METRICS) -> list[Comparison]:
-    """Compare every other system with the baseline in some metrics, over the speakers that the two have in common.
+def compare(systems: Mapping[str, Confusions], *, metrics: Sequence[str] = METRICS) -> list[Comparison]:
+    """Compare every other system with the first, the baseline, over the speakers that the two have in common.
 
     The sign-flip test and the interval are both for the pooled difference. Holm's correction covers everything that is
     returned, as one family. The smallest p that n speakers can give is 2 / 2**n, so six of them (0.031) show nothing
-    once two metrics are compared.
+    once two metrics are compared. With unknown speakers, under "", there is neither a test nor an interval.
 
-    Args: systems: name -> confusions by speaker, of the same classes; with unknown speakers, under "", there is neither
-        a test nor an interval.
-    Returns: one for each other system and metric, system by system.
     Raises: ShapeError if two systems have different utterances of a common speaker.
     """
     found = []
-    base = systems[baseline]
-    for name, other in systems.items():
-        if name == baseline:
-            continue
+    (baseline, base), *others = systems.items()
+    for name, other in others:
         speakers = [speaker for speaker in base if speaker in other]
         for speaker in speakers:
             if not np.allclose(base[speaker].sum(axis=1), other[speaker].sum(axis=1)):
@@ -141,13 +135,10 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) 
     """The p of a two-sided test of whether paired differences are shifted from 0 (Fisher, 1935); seed: of the draws.
 
     If two systems are equally good, every choice of the differences' signs is as likely as the observed one. p is the
-    fraction of choices whose sum is at least as far from 0 as the observed sum; sums that differ only by rounding are
-    equal. All choices are counted where up to `EXACT_UP_TO` differences are not 0, which scipy's permutation_test
-    cannot do beyond some 20. With more, `DRAWS` choices are drawn and p is (1 + how many reach the observed sum) /
-    (1 + `DRAWS`) (Phipson and Smyth, 2010). p is None below `MIN_SPEAKERS` differences.
-
-    >>> sign_flip_test([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])  # two of the 64 choices: all up and all down
-    0.03125
+    fraction of choices whose sum is at least as far from 0 as the observed sum. All choices are counted where up to
+    `EXACT_UP_TO` differences are not 0, which scipy's permutation_test cannot do beyond some 20. With more, `DRAWS` are
+    drawn and p is (1 + how many reach the observed sum) / (1 + `DRAWS`) (Phipson and Smyth, 2010). p is None below
+    `MIN_SPEAKERS` differences.
     """
     differences = np.asarray(differences, dtype=float)
     if len(differences) < MIN_SPEAKERS:

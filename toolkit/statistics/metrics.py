@@ -4,7 +4,7 @@ WA and UA as in Schuller, Steidl, Batliner, "The INTERSPEECH 2009 emotion challe
 values are fractions of 1, of utterances and never of segments.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,10 @@ Confusions = Mapping[str, np.ndarray]
 
 
 def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
-    """WA or UA from correct and all utterances by true class; linear in `hits`.
+    """WA or UA from correct and all utterances by true class, [..., classes]; linear in `hits`.
 
-    Args: hits and totals: [..., classes]; metric: "wa", the fraction of utterances that are correct (scikit-learn's
-        accuracy_score), or "ua", the mean recall of the classes that occur (balanced_accuracy_score).
-    Returns: [...].
+    "wa" is the fraction of utterances that are correct (scikit-learn's accuracy_score), "ua" the mean recall of the
+    classes that occur (balanced_accuracy_score).
     """
     if metric == "wa":
         return hits.sum(axis=-1) / totals.sum(axis=-1)
@@ -34,11 +33,7 @@ def accuracy(hits: np.ndarray, totals: np.ndarray, metric: str) -> np.ndarray:
 
 
 def confusion_matrix(reference: Labels, predicted: Labels, *, labels: Labels) -> np.ndarray:
-    """How often each label was predicted as each: [labels, labels], int64; rows are the reference.
-
-    Args: reference, predicted: the label of each utterance; labels: all, in the order of rows and columns.
-    Raises: ValueError if an utterance has a label that is not in `labels`.
-    """
+    """How often each label was predicted as each: [labels, labels], int64; rows are the reference."""
     matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(matrix, (label_indices(reference, labels), label_indices(predicted, labels)), 1)
     return matrix
@@ -67,10 +62,7 @@ def summary(matrix: np.ndarray, *, labels: Sequence[Hashable]) -> dict[str, Any]
 
 
 def label_indices(values: Labels, labels: Labels) -> np.ndarray:
-    """The index of each value among the labels: [values].
-
-    Raises: ValueError if a value is not one of the labels.
-    """
+    """The index of each value among the labels: [values]; ValueError if a value is not one of them."""
     values = np.asarray(values).tolist()
     index = {label: i for i, label in enumerate(np.asarray(labels).tolist())}
     for odd in (value for value in values if value not in index):
@@ -93,24 +85,12 @@ def speaker_confusions(
     predicted: Labels,
     *,
     classes: Sequence[str],  # in the order of rows and columns
-    seeds: Sequence[Hashable] | None = None,  # of the run that each row is from; None where all are from one
 ) -> Confusions:
-    """Count by speaker, in the order in which they first occur.
-
-    A speaker's utterances have to be the same in each of its seeds.
-
-    Raises: ValueError if the arguments differ in length, or a label is not one of `classes`.
-    """
-    seeds = [None] * len(speakers) if seeds is None else seeds
-    labels: dict[str, dict[Hashable, tuple[list, list]]] = {}  # speaker -> seed -> reference and predicted
-    for speaker, seed, true, answer in zip(speakers, seeds, reference, predicted, strict=True):
-        of_seed = labels.setdefault(str(speaker), {}).setdefault(seed, ([], []))
-        of_seed[0].append(true)
-        of_seed[1].append(answer)
-    found = {}
-    for speaker, by_seed in labels.items():
-        matrices = [confusion_matrix(true, answers, labels=classes) for true, answers in by_seed.values()]
-        found[speaker] = np.mean(matrices, axis=0)
+    """Count by speaker, in the order in which they first occur; ValueError if a label is not one of `classes`."""
+    found: dict[str, np.ndarray] = {}
+    rows, columns = label_indices(reference, classes), label_indices(predicted, classes)
+    for speaker, row, column in zip(speakers, rows, columns, strict=True):
+        found.setdefault(str(speaker), np.zeros((len(classes), len(classes))))[row, column] += 1
     return found
 
 
@@ -129,10 +109,8 @@ def accuracies_of(confusions: Confusions) -> dict[str, Accuracies]:
 def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
     """Each speaker's contribution to the pooled accuracy of `b` minus that of `a`: [speakers].
 
-    Both systems were tested on the same utterances, so the pooled difference, in UA too, is the sum over speakers.
-    Swapping the two systems' answers for one speaker changes the sign of that speaker's contribution.
-
-    Args: a: [speakers, classes, classes]; b: the same speakers, with the same utterances; metric: "wa" or "ua".
+    Both are [speakers, classes, classes], of the same utterances, so the pooled difference, in UA too, is the sum over
+    speakers. Swapping the two systems' answers for one speaker changes the sign of that speaker's contribution.
     """
     (hits, totals), (before, _) = hits_and_totals(b), hits_and_totals(a)
     # accuracy() is linear in the hits: a speaker's contribution is the pooled accuracy with the others' gains left out.
@@ -140,10 +118,7 @@ def difference_by_speaker(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarr
 
 
 def hits_and_totals(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correct utterances and all utterances of confusions, by speaker and true class: two arrays [speakers, classes].
-
-    Accuracies need nothing else.
-    """
+    """Correct utterances and all utterances by speaker and true class, two arrays [speakers, classes]."""
     counts = np.asarray(confusions, dtype=float)
     return np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=2)
 
@@ -158,10 +133,7 @@ class Spread:
 
 
 def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:
-    """The spread of each metric, which most papers print; it is not an interval.
-
-    Args: runs: (fold, seed, accuracy in each of `METRICS`) for each run; at least one, and one for a fold and seed.
-    """
+    """The spread of each metric, which is no interval, from (fold, seed, *accuracies) of each run."""
     by_fold: dict[Hashable, dict[Hashable, list[float]]] = {}
     for fold, seed, *accuracies in runs:
         by_fold.setdefault(fold, {})[seed] = accuracies
@@ -199,10 +171,8 @@ class UtteranceMeans:
                 sums = self._sums.setdefault(name, {})
                 sums[utterance] = sums.get(utterance, 0.0) + vectors[row].astype(np.float64) * weight
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the values."""
-        return list(self._sums)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sums)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The means of a value, in the order of the utterances' indices: [utterances, size]."""

@@ -18,8 +18,7 @@ from toolkit.corpus.targets import LABEL
 from toolkit.errors import ExperimentError, one_line
 from toolkit.files import from_cell, read_text
 from toolkit.plugins.versions import library_versions
-from toolkit.statistics.abstention import UNFITTED, Confidence
-from toolkit.statistics.calibration import checked_probabilities
+from toolkit.statistics.confidence import UNFITTED, Confidence, checked_probabilities
 from toolkit.statistics.metrics import confusion_matrix
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_folder import EMBEDDINGS, PREDICTIONS, RESULTS, VALIDATION, RunFolder, read_results
@@ -121,7 +120,7 @@ def _write_embeddings(folder: RunFolder, preparation: Preparation, brain: "Syste
     scores, embeddings = brain.outputs.scores, brain.outputs.embeddings
     test, target = preparation.part("test"), preparation.targets[LABEL]
     reference = [utterance.label for utterance in test]
-    arrays = {name: embeddings[name].astype(np.float32) for name in embeddings.names}
+    arrays = {name: embeddings[name].astype(np.float32) for name in embeddings}
     arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}
     arrays |= {"note": np.array(folder.stamp)} if folder.stamp else {}
     archive = io.BytesIO()

@@ -15,7 +15,7 @@ import toolkit
 from toolkit.cli.main import main
 from toolkit.corpus import read_manifest
 from toolkit.inference.bundle import read_bundle
-from toolkit.statistics.calibration import at_temperature
+from toolkit.statistics.confidence import at_temperature
 
 
 @pytest.fixture(scope="module")

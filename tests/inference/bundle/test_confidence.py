@@ -16,8 +16,9 @@ from toolkit.errors import PredictionError
 from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.config import SINCE_3
 from toolkit.inference.bundle.export import export_bundle
-from toolkit.statistics.abstention import RULES, UNFITTED
-from toolkit.statistics.calibration import (
+from toolkit.statistics.confidence import (
+    RULES,
+    UNFITTED,
     at_temperature,
     expected_calibration_error,
     fit_temperature,

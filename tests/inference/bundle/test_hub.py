@@ -73,8 +73,8 @@ def test_a_bundle_that_is_pushed_and_fetched_predicts_to_the_bit(run, hub, pushe
 
 def test_results_name_the_commit(run, pushed):
     bundle, name = pushed
-    (found,) = evaluate([name], str(run.parents[1] / "corpus" / "manifest.csv"), **OPTIONS).values()
-    assert found.as_dict()["bundle"] == name and "hf:" not in str(bundle)
+    found = evaluate(name, str(run.parents[1] / "corpus" / "manifest.csv"), **OPTIONS)
+    assert found["bundle"] == name and "hf:" not in str(bundle)
 
 
 def test_a_training_starts_from_a_fetched_bundle(run, hub, pushed):

@@ -15,8 +15,8 @@ from toolkit.cli.main import main as cli
 from toolkit.corpus import read_manifest
 from toolkit.report.tables.table import INTERVAL
 from toolkit.statistics import metrics
-from toolkit.statistics.calibration import expected_calibration_error
 from toolkit.statistics.comparison import Interval, holm, interval, sign_flip_test
+from toolkit.statistics.confidence import expected_calibration_error
 from toolkit.statistics.metrics import speaker_confusions
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -200,7 +200,7 @@ def test_a_covariate_is_read_from_the_column_of_its_name_or_given(corpus, tmp_pa
     done = run("evaluate", gendered, without, *MAP)
     assert done.exit_code == 2 and "--covariate gender=F (it knows F, M)" in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gender=@sex")
-    assert done.exit_code == 2 and "no utterance has a value in the column 'sex'." in done.stderr
+    assert done.exit_code == 2 and "has no column 'sex'; found id, path, label, speaker, gender." in done.stderr
     done = run("evaluate", gendered, corpus, *MAP, "--covariate", "gendre=F")
     assert done.exit_code == 2 and "Did you mean 'gender'?" in done.stderr
 

@@ -12,9 +12,8 @@ from toolkit.files import DISTRIBUTION, templates
 from toolkit.inference.bundle.config import BundleConfig
 from toolkit.report.tables.accuracy import GENDERS
 from toolkit.report.tables.table import COUNT, INTERVAL, NATS, PERCENT, escape_markdown
-from toolkit.statistics.abstention import RULES
-from toolkit.statistics.calibration import BINS
 from toolkit.statistics.comparison import MIN_SPEAKERS
+from toolkit.statistics.confidence import BINS, RULES
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import clock
 

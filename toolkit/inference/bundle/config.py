@@ -19,7 +19,7 @@ from toolkit.model.archive import CONFIG
 from toolkit.plugins.kinds import parts
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import AudioSpec, ModelSpec, PartSpec, plain_values
-from toolkit.statistics.abstention import UNFITTED, Answered, Confidence
+from toolkit.statistics.confidence import UNFITTED, Answered, Confidence
 
 FORMAT_VERSION = 3
 READS = (1, 2, 3)  # 1 has no `sha256` key; 1 and 2 lack these keys, which get these values:

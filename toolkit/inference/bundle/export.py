@@ -25,8 +25,7 @@ from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
-from toolkit.statistics.abstention import Confidence
-from toolkit.statistics.calibration import at_temperature
+from toolkit.statistics.confidence import Confidence, at_temperature
 from toolkit.training.predictions import Answers, read_answers, read_confidence
 from toolkit.training.preparation import find_targets
 from toolkit.training.run_folder import (

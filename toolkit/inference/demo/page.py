@@ -1,7 +1,4 @@
-"""The page: trained systems label a recording side by side, and the recording is deleted afterwards.
-
-An answer shows the waveform over its segments, which are coloured and named by label.
-"""
+"""The page: trained systems label a recording side by side, and the recording is deleted afterwards."""
 
 import html
 from collections import Counter
@@ -23,7 +20,7 @@ from toolkit.inference.predict.recordings import Recording
 from toolkit.model.archive import CARD, read_file
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.report.figures.figure import COLOURS, INK, YELLOW
-from toolkit.statistics.abstention import CONFIDENCE, COVERAGE, ERROR
+from toolkit.statistics.confidence import CONFIDENCE, COVERAGE, ERROR
 from toolkit.terminal import clock
 
 if TYPE_CHECKING:
@@ -80,9 +77,8 @@ class Page:
         return found
 
     def label(self, path: str | None, kind: str, share: float, *values: str | None) -> list[Any]:
-        """Label a recording and delete it.
+        """Label the recording in a folder of its own, with these values of the covariates, and delete it.
 
-        Args: path: of the file, in a folder of its bare; kind, share: as for `show`; values: of the covariates.
         Returns: `heard` for `show`; as HTML, why the recording is refused, "" if it is not; then what `show` returns.
         """
         heard, refusal = None, ""
@@ -107,12 +103,11 @@ class Page:
         colours = colours_of(chain.from_iterable(system.model.labels for system in self.systems))
         rule = f"{share:g}" if kind == CONFIDENCE else f"{kind}:{share:g}"
         for system, result in zip(self.systems, results, strict=True):
-            try:
-                threshold = system.model.threshold(rule)
-            except ToolkitError as error:
-                result = _refusal_html(error)
             if isinstance(result, Prediction):
-                result = answer_html(result, peaks, abstain=threshold, colours=colours)
+                try:
+                    result = answer_html(result, peaks, abstain=system.model.threshold(rule), colours=colours)
+                except ToolkitError as error:
+                    result = _refusal_html(error)
             shown.append(result)
         return shown
 
@@ -188,11 +183,7 @@ def outline(audio: AudioStretch) -> np.ndarray:
 
 
 def answer_html(prediction: Prediction, peaks: np.ndarray, *, abstain: float, colours: Mapping[str, str]) -> str:
-    """The answer as HTML.
-
-    Args: prediction: of a recording; peaks: its `outline`; abstain: the confidence that a label needs;
-        colours: label -> CSS colour.
-    """
+    """The answer as HTML; `abstain` is the confidence that a label needs, `colours` are CSS colours by label."""
     found, totals = intervals(prediction.segments, abstain), Counter()
     for interval in found:
         totals[interval.label] += interval.end_s - interval.start_s

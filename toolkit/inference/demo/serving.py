@@ -18,7 +18,7 @@ from toolkit.errors import PredictionError, one_line
 from toolkit.files import DISTRIBUTION
 from toolkit.inference.demo.page import STYLE, DemoSystem, Page
 from toolkit.model.hub import on_hub
-from toolkit.statistics.abstention import read_rule
+from toolkit.statistics.confidence import read_rule
 from toolkit.terminal import say
 
 EVERY_S = 60.0  # how often uploads that were never labelled are deleted
@@ -82,11 +82,7 @@ def sweep(folder: Path, kept_s: float) -> None:
 
 @contextmanager
 def served(page: Page, folder: str, *, host: str, port: int | None, max_megabytes: float) -> Iterator[str]:
-    """Serve the page inside the `with` block.
-
-    Args: folder: for uploads; port: by default 7860, or the next one that is free; max_megabytes: of an upload.
-    Yields: the page's address.
-    """
+    """Serve the page inside the `with` block, with uploads of up to max_megabytes in `folder`; yields its address."""
     os.environ |= {**ALONE, "GRADIO_TEMP_DIR": folder}
     import gradio
     from starlette.middleware import Middleware

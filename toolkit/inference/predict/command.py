@@ -2,15 +2,15 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import toolkit
 from toolkit.errors import PredictionError, ToolkitError, join
-from toolkit.inference.predict.covariates import GivenCovariates
+from toolkit.inference.predict.covariates import check_options
 from toolkit.inference.predict.output import ROWS, refuse_inputs, written
 from toolkit.inference.predict.recordings import AUDIO_SUFFIXES, MANIFEST_SUFFIXES, STANDARD_INPUT, RecordingSources
-from toolkit.statistics.abstention import CONFIDENCE, read_rule
+from toolkit.statistics.confidence import CONFIDENCE, read_rule
 from toolkit.terminal import progress, say
 
 
@@ -26,10 +26,9 @@ def predict(
     batch_size: int,
     device: str | None,
     covariates: Mapping[str, str],
-    lines: Iterable[bytes],
     columns: Mapping[str, str] | None = None,
 ) -> bool:
-    """Label the recordings in `names`, with the options of `toolkit predict`; `lines` are those of standard input.
+    """Label the recordings in `names`, with the options of `toolkit predict`.
 
     Returns: whether everything was labelled.
     Raises: ToolkitError if the bundle, a manifest or an option is wrong, or there is nothing to label.
@@ -38,7 +37,7 @@ def predict(
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")
     refuse_inputs(output, bundle, names)
-    sources = RecordingSources(names, GivenCovariates.of(covariates), lines, columns)
+    sources = RecordingSources(names, covariates, columns)
     complete = True
 
     def skip(message: str) -> None:
@@ -50,7 +49,7 @@ def predict(
     if (first := next(recordings, None)) is None:
         raise PredictionError(f"There is nothing to label in {', '.join(names)}")
     model = toolkit.load(bundle, device=device)
-    sources.covariates.check(model.usage.covariates)
+    check_options(model.usage.covariates, covariates)
     model.usage.hop_samples(hop_s)
     threshold = model.threshold(abstain)
     by_segment = segments or format not in ROWS

@@ -1,28 +1,27 @@
 """Evaluations on the same utterances: of two systems (`toolkit compare`), or of one in other conditions (`stress`)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
-from functools import cached_property, reduce
+from dataclasses import astuple, replace
+from functools import reduce
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from toolkit.audio.waves import read_audio
 from toolkit.contracts import Augmentation
 from toolkit.data.seeding import derive_seed
-from toolkit.errors import PredictionError, RecipeError, join
+from toolkit.errors import PredictionError, RecipeError
 from toolkit.files import DISTRIBUTION, write_whole
-from toolkit.inference.predict.evaluation import CorpusEvaluation, read_tests
+from toolkit.inference.predict.evaluation import read_tests
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import confusions_by
 from toolkit.plugins.registry import build
 from toolkit.recipe.schema import AudioSpec, PartSpec
 from toolkit.report.figures.figure import MUTED, image_bytes, line_style, new_figure, stamp, styled
 from toolkit.report.tables.differences import comparison_notes
-from toolkit.statistics.comparison import LEVEL, Comparison, compare
-from toolkit.statistics.metrics import METRICS, accuracies_of
+from toolkit.statistics.comparison import Comparison, compare
+from toolkit.statistics.metrics import METRICS, Confusions, accuracies_of
 from toolkit.training.predictions import Answers
 
 AS_RECORDED = "as recorded"
@@ -39,144 +38,91 @@ CONDITIONS = {  # title, augmentation and its arguments, which leave only noise,
 }
 
 
-@dataclass(frozen=True, eq=False)
-class PairedEvaluations:
-    """Evaluations on the same utterances, by name; the first one is the baseline of the others."""
-
-    evaluations: Mapping[str, CorpusEvaluation]
-    metrics: ClassVar[Sequence[str]] = METRICS
-
-    @classmethod
-    def of(cls, evaluations: Mapping[str, CorpusEvaluation]) -> "PairedEvaluations":
-        """Reduce evaluations to the utterances that all could read; PredictionError if there is none."""
-        common = reduce(np.intersect1d, (e.answers.id for e in evaluations.values()))
-        if not len(common):
-            raise PredictionError("No utterance could be labelled each time: there is nothing to compare")
-        found = {}
-        for name, evaluation in evaluations.items():
-            rows = np.isin(evaluation.answers.id, common)
-            answers = Answers(**{column: values[rows] for column, values in vars(evaluation.answers).items()})
-            found[name] = replace(evaluation, answers=answers)
-        return cls(found)
-
-    @property
-    def baseline(self) -> CorpusEvaluation:
-        """The first evaluation."""
-        return next(iter(self.evaluations.values()))
-
-    @cached_property
-    def differences(self) -> list[Comparison]:
-        """The others minus the baseline in every metric, paired by speaker."""
-        target = self.baseline.target
-        confusions = {name: confusions_by("speaker", e.answers, target) for name, e in self.evaluations.items()}
-        return compare(confusions, baseline=next(iter(confusions)), metrics=self.metrics)
+def common_answers(answers: Mapping[str, Answers]) -> dict[str, Answers]:
+    """Answers reduced to the utterances that all could read, by the same names; PredictionError if there is none."""
+    common = reduce(np.intersect1d, (a.id for a in answers.values()))
+    if not len(common):
+        raise PredictionError("No utterance could be labelled each time: there is nothing to compare")
+    found = {}
+    for name, each in answers.items():
+        kept = np.isin(each.id, common)
+        found[name] = Answers(**{column: values[kept] for column, values in vars(each).items()})
+    return found
 
 
-class SystemComparison(PairedEvaluations):
-    """System B against A, the baseline, by their bundles."""
-
-    @property
-    def notes(self) -> list[str]:
-        """Notes for a reader of the figures."""
-        a = self.baseline
-        notes = [f"Left out, since not both systems could read them: {a.n_skipped}."] if a.n_skipped else []
-        notes += [f"No utterance is {join(a.missing, 'or')}."] if a.missing else []
-        return [*notes, *a.speaker_notes, *comparison_notes(self.differences)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; accuracies are fractions of 1, differences are B minus A."""
-        a = self.baseline
-        kept = ("bundle", *METRICS, "intervals", "stamps")
-        systems = [{key: values[key] for key in kept} for values in (e.as_dict() for e in self.evaluations.values())]
-        differences = {
-            found.metric: {key: getattr(found, key) for key in ("difference", "p", "p_corrected", "verdict")}
-            | {"interval": found.interval and astuple(found.interval)}
-            for found in self.differences
-        }
-        return {
-            "systems": systems,
-            "differences": differences,
-            "interval_level": LEVEL,
-            "n_utterances": len(a.answers.id),
-            "n_speakers": a.n_speakers,
-            "n_skipped": a.n_skipped,
-            "missing_classes": a.missing,
-            "notes": self.notes,
-        }
+def compare_systems(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str, Any]:
+    """Compare system B with A by options of `read_tests`; accuracies are fractions of 1, differences are B minus A."""
+    tests = read_tests(bundles, manifest, **options)
+    answers = common_answers({test.bundle: test.run() for test in tests})
+    target = tests[0].model.usage.target
+    found = compare({name: confusions_by("speaker", a, target) for name, a in answers.items()})
+    systems = [test.figures(answers[test.bundle]) for test in tests]
+    kept = ("bundle", *METRICS, "intervals", "stamps")
+    shared = ("n_utterances", "n_speakers", "n_skipped", "missing_classes", "interval_level")
+    return {
+        "systems": [{key: values[key] for key in kept} for values in systems],
+        "differences": {
+            c.metric: {key: getattr(c, key) for key in ("difference", "p", "p_corrected", "verdict")}
+            | {"interval": c.interval and astuple(c.interval)}
+            for c in found
+        },
+        **{key: systems[0][key] for key in shared},
+        "notes": [*systems[0]["notes"], *comparison_notes(found)],
+    }
 
 
-class StressTest(PairedEvaluations):
-    """A system as recorded, the baseline, and in each condition, by the conditions' titles."""
-
-    metrics = ("ua",)
-
-    @property
-    def changes(self) -> dict[str, Comparison]:
-        """The UA of each condition minus that of the recordings as they are."""
-        return {found.system: found for found in self.differences}
-
-    def worst_speaker(self, title: str) -> tuple[str, float] | None:
-        """The speaker with the lowest UA in a condition, and that UA; None if no speaker has a name."""
-        found = accuracies_of(confusions_by("speaker", self.evaluations[title].answers, self.baseline.target))
-        return min(((name, a.ua) for name, a in found.items() if name), key=lambda pair: pair[1], default=None)
-
-    def too_much(self, points: float) -> list[str]:
-        """The conditions that lose more than `points` percentage points of UA, with their loss."""
-        lost = {title: -100 * (found.difference or 0.0) for title, found in self.changes.items()}
-        return [f"{title} ({drop:.1f})" for title, drop in lost.items() if drop > points]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; accuracies are fractions of 1."""
-        kept = ("n_utterances", *METRICS, "intervals", "by_gender", "recall")
-        conditions = {}
-        for title, evaluation in self.evaluations.items():
-            values, change = evaluation.as_dict(), self.changes.get(title)
-            conditions[title] = {key: values[key] for key in kept} | {
-                "change": change and change.difference,
-                "change_interval": change and change.interval and astuple(change.interval),
-                "p_corrected": change and change.p_corrected,
-                "worst_speaker": self.worst_speaker(title),
-            }
-        shared = ("bundle", "manifest", "n_speakers", "interval_level", "stamps", "left_out", "n_skipped")
-        values = self.baseline.as_dict()
-        return {key: values[key] for key in (*shared, "missing_classes", "notes")} | {"conditions": conditions}
-
-
-def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 0, **options: Any) -> StressTest:
-    """Test a system on a labelled manifest as recorded and in every condition.
+def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 0, **options: Any) -> dict[str, Any]:
+    """Test a system on a labelled manifest as recorded and in every condition; accuracies are fractions of 1.
 
     Args: only: names of `CONDITIONS`, by default all; seed: of noise, rooms and cuts; options: those of `read_tests`.
     Raises: PredictionError if a condition does not fit the system's sample rate; ToolkitError as for `read_tests`.
     """
     (test,) = read_tests([bundle], manifest, **options)
-    audio = test.model.usage.audio
+    audio, target = test.model.usage.audio, test.model.usage.target
     augmentations = {name: _augmentation(name, audio) for name in only or CONDITIONS}
-    recorded = test.run(test.recordings(), what=AS_RECORDED)
-    read = set(recorded.answers.id.tolist())
-    test = replace(test, utterances=[utterance for utterance in test.utterances if utterance.id in read])
-    evaluations = {AS_RECORDED: recorded}
+    answers = {AS_RECORDED: test.run(what=AS_RECORDED)}
+    readable = set(answers[AS_RECORDED].id.tolist())
+    read = replace(test, utterances=[utterance for utterance in test.utterances if utterance.id in readable])
     for name, augmentation in augmentations.items():
         title, *_ = CONDITIONS[name]
-        changed = _changed(test.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
-        evaluations[title] = test.run(changed, what=title)
-    return StressTest.of(evaluations)
+        changed = _changed(read.recordings(), augmentation, audio.sample_rate, (seed, "stress", name))
+        answers[title] = read.run(changed, what=title)
+    answers = common_answers(answers)
+    confusions = {title: confusions_by("speaker", a, target) for title, a in answers.items()}
+    changes = {change.system: change for change in compare(confusions, metrics=["ua"])}
+    figures = {title: test.figures(a) for title, a in answers.items()}
+    shared = ("bundle", "manifest", "n_speakers", "n_skipped", "left_out", "missing_classes")
+    return {key: figures[AS_RECORDED][key] for key in (*shared, "interval_level", "notes", "stamps")} | {
+        "conditions": {t: _in_condition(figures[t], confusions[t], changes.get(t)) for t in answers}
+    }
 
 
-def write_figure(test: StressTest, path: str) -> None:
+def _in_condition(values: Mapping[str, Any], by_speaker: Confusions, change: Comparison | None) -> dict[str, Any]:
+    """An evaluation in one condition; `change` is UA minus that of the recordings as they are."""
+    ua = [(name, found.ua) for name, found in accuracies_of(by_speaker).items() if name]
+    return {key: values[key] for key in ("n_utterances", *METRICS, "intervals", "by_gender", "recall")} | {
+        "change": change and change.difference,
+        "change_interval": change and change.interval and astuple(change.interval),
+        "p_corrected": change and change.p_corrected,
+        "worst_speaker": min(ua, key=lambda pair: pair[1], default=None),
+    }
+
+
+def write_figure(result: Mapping[str, Any], path: str) -> None:
     """Draw UA in each condition, with its interval, as .png or .svg; PredictionError if it cannot be written."""
-    found = {title: evaluation.summary for title, evaluation in test.evaluations.items()}
+    conditions = result["conditions"]
     with styled():
-        figure, ((axis,),) = new_figure(columns=1, height=0.6 + 0.32 * len(found))
-        axis.axvline(100 * found[AS_RECORDED].ua, color=MUTED, linewidth=0.8)
-        for row, summary in enumerate(found.values()):
-            if ends := summary.interval("ua"):
-                axis.plot([100 * ends.low, 100 * ends.high], [row, row], **line_style(0) | {"marker": "|"})
-            axis.plot([100 * summary.ua], [row], **line_style(0))
-        axis.set_yticks(range(len(found)), list(found))
+        figure, ((axis,),) = new_figure(columns=1, height=0.6 + 0.32 * len(conditions))
+        axis.axvline(100 * conditions[AS_RECORDED]["ua"], color=MUTED, linewidth=0.8)
+        for row, values in enumerate(conditions.values()):
+            if ends := values["intervals"]["ua"]:
+                axis.plot([100 * end for end in ends], [row, row], **line_style(0) | {"marker": "|"})
+            axis.plot([100 * values["ua"]], [row], **line_style(0))
+        axis.set_yticks(range(len(conditions)), list(conditions))
         axis.invert_yaxis()
         axis.set_xlabel("UA (%)")
         axis.grid(axis="x")
-        stamp(figure, test.baseline.test.stamps)
+        stamp(figure, result["stamps"])
         drawn = image_bytes(figure, Path(path).suffix[1:])
     write_whole(Path(path), drawn, PredictionError, "choose another --figure")
 
@@ -194,7 +140,7 @@ def _augmentation(name: str, audio: AudioSpec) -> Augmentation:
 def _changed(recordings: Iterable[Recording], augmentation: Augmentation, rate: int, key: tuple) -> Iterator[Samples]:
     """Change recordings, clipped at full scale as in a file; random numbers come from `key` and a recording's name."""
     for recording in recordings:
-        wave = read_audio(recording.path, sample_rate=rate, start_s=recording.start_s, end_s=recording.end_s)
+        wave = torch.from_numpy(np.concatenate(list(recording.waves(rate))))
         generator = torch.Generator().manual_seed(derive_seed(*key, recording.name))
         wave = augmentation.change(wave, generator).clamp(-1, 1)
         yield Samples(wave, rate, recording.covariates, recording.name)

@@ -1,7 +1,6 @@
 """Covariates: what a system needs with a recording beside its audio. Imports no torch."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from toolkit.corpus.targets import Target
 from toolkit.errors import PredictionError, did_you_mean
@@ -33,24 +32,27 @@ def check_names(wanted: Collection[str], given: Iterable[str]) -> None:
             raise PredictionError(f"The system knows no covariate {name!r}: {needed}.{did_you_mean(name, wanted)}")
 
 
-@dataclass(frozen=True)
-class GivenCovariates:
-    """The `--covariate` options: values for all recordings, and manifest columns with a value for each."""
+def columns_of(options: Mapping[str, str]) -> dict[str, str]:
+    """The columns of a manifest that options name: covariate -> column, of those that are `@COLUMN` and not a value."""
+    return {name: text[len(COLUMN) :] for name, text in options.items() if text.startswith(COLUMN)}
 
-    values: Mapping[str, str]
-    columns: Mapping[str, str]
 
-    @classmethod
-    def of(cls, options: Mapping[str, str]) -> "GivenCovariates":
-        """Read NAME=VALUE and NAME=@COLUMN."""
-        columns = {name: text[len(COLUMN) :] for name, text in options.items() if text.startswith(COLUMN)}
-        return cls({name: text for name, text in options.items() if name not in columns}, columns)
+def check_options(wanted: Mapping[str, Sequence[str]], options: Mapping[str, str]) -> None:
+    """Refuse options that a system would refuse for every recording; errors as for `class_indices`."""
+    known = {name: wanted[name][0] for name in columns_of(options) if name in wanted}
+    class_indices(wanted, options | known)  # as if columns held known values
 
-    def check(self, wanted: Mapping[str, Sequence[str]]) -> None:
-        """Refuse what a system would refuse for every recording; arguments and errors as for `class_indices`."""
-        check_names(wanted, self.columns)
-        class_indices({name: values for name, values in wanted.items() if name not in self.columns}, self.values)
 
-    def values_for(self, value_in: Callable[[str], str | None]) -> dict[str, str]:
-        """The values for a recording; `value_in` gives the value in a column of its row in a manifest."""
-        return {**self.values, **{name: value_in(column) or "" for name, column in self.columns.items()}}
+def check_columns(options: Mapping[str, str], known: Collection[str], manifest: str) -> None:
+    """Refuse an option for a column that a manifest lacks, with a PredictionError."""
+    for name, column in columns_of(options).items():
+        if column not in known:
+            found = f"{manifest} has no column {column!r}; found {', '.join(known)}"
+            raise PredictionError(f"--covariate {name}={COLUMN}{column}: {found}.{did_you_mean(column, known)}")
+
+
+def covariates_of(
+    options: Mapping[str, str], value_in: Callable[[str], str | None] = lambda column: None
+) -> dict[str, str | None]:
+    """The values for a recording; `value_in` gives the one in a column of its row, where it is from a manifest."""
+    return options | {name: value_in(column) for name, column in columns_of(options).items()}

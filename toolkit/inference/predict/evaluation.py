@@ -2,18 +2,17 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 import toolkit
 from toolkit.corpus import Utterance, read_manifest
-from toolkit.corpus.targets import Target
+from toolkit.corpus.utterance import COLUMNS
 from toolkit.errors import PredictionError, ToolkitError, did_you_mean, join, listed, nearest
-from toolkit.inference.predict.covariates import COLUMN, GivenCovariates, check_names
+from toolkit.inference.predict.covariates import COLUMN, check_columns, check_names, check_options, covariates_of
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.recordings import Recording, Samples
 from toolkit.inference.summary import TestSummary, abstaining, calibration
@@ -33,20 +32,19 @@ class LabelledTest:
     manifest: str
     utterances: Sequence[Utterance]  # with the system's classes
     left_out: Mapping[str, int]  # label -> how many were left out on purpose
-    given: GivenCovariates  # the covariates that this system needs
+    covariates: Mapping[str, str]  # that this system needs: a value for all utterances, or `@` and a column
     stamps: tuple[str, ...]  # of its result
     batch_size: int
 
     def recordings(self) -> list[Recording]:
         """The utterances, with the covariates that the system needs."""
-        return [Recording(u.path, u.start, u.end, self.given.values_for(u.value), u.id) for u in self.utterances]
+        return [
+            Recording(u.path, u.start, u.end, covariates_of(self.covariates, u.value), u.id) for u in self.utterances
+        ]
 
-    def run(self, recordings: Iterable[Recording | Samples], *, what: str = "labelling") -> "CorpusEvaluation":
-        """Test the system; a recording that cannot be read is reported and left out.
-
-        Args: recordings: one for each utterance, perhaps changed; what: is shown with the progress.
-        """
-        results = self.model.results(recordings, batch_size=self.batch_size)
+    def run(self, recordings: Iterable[Recording | Samples] | None = None, *, what: str = "labelling") -> Answers:
+        """The system's answers on its recordings, or on changed ones; what cannot be read is reported and left out."""
+        results = self.model.results(recordings or self.recordings(), batch_size=self.batch_size)
         results = progress(results, what, total=len(self.utterances), shown=sys.stderr.isatty())
         rows = []
         for u, (_, found) in zip(self.utterances, results, strict=True):
@@ -57,99 +55,57 @@ class LabelledTest:
                 rows.append((u.id, u.speaker or "", u.gender or "", found.seconds, u.label, found.label, probabilities))
         if not rows:
             raise PredictionError("No utterance of the manifest could be labelled: there is nothing to test")
-        return CorpusEvaluation(self, Answers(*map(np.array, zip(*rows, strict=True))))
+        return Answers(*map(np.array, zip(*rows, strict=True)))
 
-
-@dataclass(frozen=True, eq=False)
-class CorpusEvaluation:
-    """A system's answers on a corpus, and the figures that follow from them."""
-
-    test: LabelledTest
-    answers: Answers
-
-    @property
-    def n_skipped(self) -> int:
-        """The number of utterances that are left out, since they could not be read."""
-        return len(self.test.utterances) - len(self.answers.id)
-
-    @property
-    def target(self) -> Target:
-        """The label, with the system's classes."""
-        return self.test.model.usage.target
-
-    @cached_property
-    def summary(self) -> TestSummary:
-        """Accuracies, intervals, confusion and calibration."""
-        return TestSummary.of(self.answers, self.target, all_speakers_known=False)
-
-    @property
-    def n_speakers(self) -> int:
-        """The number of speakers with a name."""
-        return len(set(self.answers.speaker) - {""})
-
-    @property
-    def missing(self) -> list[str]:
-        """The classes that no utterance has."""
-        return [label for label in self.target.classes if label not in self.answers.reference]
-
-    @property
-    def speaker_notes(self) -> list[str]:
-        """Notes for a reader if speakers have no name."""
-        if not self.n_speakers:
-            return ["The manifest names no speakers: intervals and tests need them."]
-        nameless = int((self.answers.speaker == "").sum())
-        then = "differences then have neither an interval nor a test: name every speaker, or leave these rows out"
-        return [f"Utterances without a speaker ({nameless}) count as one speaker's; {then}."] if nameless else []
-
-    @property
-    def notes(self) -> list[str]:
-        """Notes for a reader of the figures."""
-        notes = []
-        if self.missing:
-            notes.append(f"No utterance is {join(self.missing, 'or')}: UA is over the classes that occur.")
-        if self.test.left_out:
-            left_out = listed(f"{label} ({count})" for label, count in self.test.left_out.items())
-            notes.append(f"Left out by --map: {left_out}.")
-        if self.n_skipped:
-            notes.append(f"Left out, since they could not be read: {self.n_skipped}.")
-        notes += self.speaker_notes
-        if self.n_speakers and self.summary.wa_interval is None:
-            notes.append(f"Too few speakers: an interval needs at least {MIN_SPEAKERS}.")
-        if not self.test.model.usage.confidence.utterances:
-            notes.append("The bundle has no temperature: its probabilities are as its system computes them.")
-        return notes
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; accuracies are fractions of 1."""
-        test, confidence = self.summary, self.test.model.usage.confidence
-        return {
-            "bundle": self.test.bundle,
-            "manifest": self.test.manifest,
-            **{key: getattr(test, key) for key in ("n_utterances", *METRICS, "macro_f1", "f1", "recall")},
-            "labels": self.target.classes,
-            "confusion": test.confusion,
+    def figures(self, answers: Answers) -> dict[str, Any]:
+        """All figures that follow from answers, JSON-able; accuracies are fractions of 1."""
+        usage, confidence = self.model.usage, self.model.usage.confidence
+        summary = TestSummary.of(answers, usage.target, all_speakers_known=False)
+        values = {
+            "bundle": self.bundle,
+            "manifest": self.manifest,
+            **{key: getattr(summary, key) for key in ("n_utterances", *METRICS, "macro_f1", "f1", "recall")},
+            "labels": usage.labels,
+            "confusion": summary.confusion,
             "interval_level": LEVEL,
-            "intervals": {metric: getattr(test, f"{metric}_interval") for metric in METRICS},
-            "n_speakers": self.n_speakers,
-            "by_gender": {gender: vars(found) for gender, found in test.by_gender.items()},
-            "calibration_error": test.ece,
+            "intervals": {metric: getattr(summary, f"{metric}_interval") for metric in METRICS},
+            "n_speakers": len(set(answers.speaker) - {""}),
+            "by_gender": {gender: vars(found) for gender, found in summary.by_gender.items()},
+            "calibration_error": summary.ece,
             "temperature": confidence.temperature,
-            "calibration": {w: vars(found) for w, found in calibration(self.answers, self.target, confidence).items()},
-            "abstaining": {rule: vars(found) for rule, found in abstaining(self.answers, confidence).items()},
-            "missing_classes": self.missing,
-            "left_out": self.test.left_out,
-            "n_skipped": self.n_skipped,
-            "notes": self.notes,
-            "stamps": self.test.stamps,
+            "calibration": {w: vars(found) for w, found in calibration(answers, usage.target, confidence).items()},
+            "abstaining": {rule: vars(found) for rule, found in abstaining(answers, confidence).items()},
+            "missing_classes": [label for label in usage.labels if label not in answers.reference],
+            "left_out": self.left_out,
+            "n_skipped": len(self.utterances) - len(answers.id),
+            "stamps": self.stamps,
         }
+        return values | {"notes": list(_notes(values, nameless=int((answers.speaker == "").sum())))}
 
 
-def evaluate(bundles: Sequence[str], manifest: str, **options: Any) -> dict[str, CorpusEvaluation]:
-    """Test systems with the same classes on a labelled manifest; options and errors are those of `read_tests`.
+def _notes(values: Mapping[str, Any], nameless: int) -> Iterator[str]:
+    """Notes for a reader of the figures; `nameless` utterances have no speaker."""
+    if values["missing_classes"]:
+        yield f"No utterance is {join(values['missing_classes'], 'or')}: UA is over the classes that occur."
+    if values["left_out"]:
+        left_out = listed(f"{label} ({count})" for label, count in values["left_out"].items())
+        yield f"Left out by --map: {left_out}."
+    if values["n_skipped"]:
+        yield f"Left out, since they could not be read: {values['n_skipped']}."
+    if not values["n_speakers"]:
+        yield "The manifest names no speakers: intervals and tests need them."
+        return
+    if nameless:
+        then = "differences then have neither an interval nor a test: name every speaker, or leave these rows out"
+        yield f"Utterances without a speaker ({nameless}) count as one speaker's; {then}."
+    if values["intervals"]["wa"] is None:
+        yield f"Too few speakers: an interval needs at least {MIN_SPEAKERS}."
 
-    Returns: bundle -> its evaluation.
-    """
-    return {test.bundle: test.run(test.recordings()) for test in read_tests(bundles, manifest, **options)}
+
+def evaluate(bundle: str, manifest: str, **options: Any) -> dict[str, Any]:
+    """The figures of a system on a labelled manifest; options and errors are those of `read_tests`."""
+    (test,) = read_tests([bundle], manifest, **options)
+    return test.figures(test.run())
 
 
 def read_tests(
@@ -164,9 +120,7 @@ def read_tests(
 ) -> list[LabelledTest]:
     """Load systems and read the manifest that tests them, with the options of `toolkit compare`; print their stamps.
 
-    A covariate that no option names is read from the column of its name.
-
-    Raises: ToolkitError if a bundle, the manifest or an option is wrong, or a label is not one of the classes.
+    A covariate that no option names is read from the column of its name. Raises: ToolkitError.
     """
     utterances = read_manifest(manifest, columns)
     names = [pinned(bundle) for bundle in bundles]
@@ -182,29 +136,18 @@ def read_tests(
             raise PredictionError(f"{found}: only systems with the same classes can be compared")
     check_names([n for model in models for n in model.usage.covariates], covariates)
     utterances, left_out = map_corpus(utterances, first.labels, label_map)
+    filled = dict.fromkeys(c for u in utterances for c in (*COLUMNS, *u.extra) if u.value(c))
+    check_columns(covariates, filled, manifest)
     tests = []
     for name, model in zip(names, models, strict=True):
-        needed = _for_system(covariates, model.usage.covariates, utterances)
+        wanted = model.usage.covariates
+        given = {c: covariates.get(c, f"{COLUMN}{c}") for c in wanted if c in covariates or c in filled}
+        check_options(wanted, given)
         stamps = (*model.usage.stamps, *model.seen.stamps(utterances))
         for stamp in stamps:
             say(f"NOTE: {name}: {stamp}" if others else f"NOTE: {stamp}")
-        tests.append(LabelledTest(name, model, manifest, utterances, left_out, needed, stamps, batch_size))
+        tests.append(LabelledTest(name, model, manifest, utterances, left_out, given, stamps, batch_size))
     return tests
-
-
-def _for_system(
-    given: Mapping[str, str], wanted: Mapping[str, Sequence[str]], utterances: Sequence[Utterance]
-) -> GivenCovariates:
-    """The covariates that a system needs; one that is not given is read from the column of its name."""
-    found = GivenCovariates.of({name: given.get(name, f"{COLUMN}{name}") for name in wanted})
-    for name, column in found.columns.items():
-        if not any(u.value(column) for u in utterances):
-            near = did_you_mean(column, {column for u in utterances for column in u.extra})
-            problem = f"The system needs {name!r}, and no utterance has a value in the column {column!r}.{near}"
-            one = f"--covariate {name}={wanted[name][0]} (it knows {', '.join(wanted[name])}) for all utterances"
-            raise PredictionError(f"{problem} Give {one}, or --covariate {name}=@column for another column")
-    found.check(wanted)
-    return found
 
 
 def map_corpus(
@@ -212,9 +155,7 @@ def map_corpus(
 ) -> tuple[list[Utterance], dict[str, int]]:
     """Give utterances the classes of a system; labels that `label_map` does not hold stay, those it maps to "" go.
 
-    Returns: the utterances with a class, in order, and how many of each label were left out.
-    Raises: PredictionError if a mapped label does not occur or its class is unknown, or if unmapped labels are no
-        classes: lists all of these.
+    Returns: the utterances with a class, and how many of each label were left out. Raises: PredictionError.
     """
     counts = Counter(u.label for u in utterances)
     for label, name in label_map.items():

@@ -36,9 +36,8 @@ def listen(
 ) -> NoReturn:
     """Label what the default microphone hears, with the options of `toolkit predict`.
 
-    Raises: KeyboardInterrupt after Ctrl-C; ToolkitError if the bundle, an option or the microphone cannot be used, or
-        the microphone stops by itself. Everything heard until then is still labelled and written, except audio that
-        waits for a system that is too slow.
+    Raises: KeyboardInterrupt after Ctrl-C; ToolkitError, also if the microphone stops by itself. What was heard until
+        then is still labelled and written, except audio that waits for a system that is too slow.
     """
     refuse_inputs(output, bundle)
     with _sounddevice() as sounddevice:

@@ -9,19 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolkit.audio.reading import stretch
-from toolkit.audio.waves import Cutter, Resampler, through, waves
+from toolkit.audio.waves import Cutter, Resampler, through
 from toolkit.data.segments import padded_waves
 from toolkit.errors import PredictionError, ToolkitError
 from toolkit.hardware import available_device
 from toolkit.inference.bundle.config import Usage
 from toolkit.inference.predict.covariates import class_indices
 from toolkit.inference.predict.predictions import Prediction
-from toolkit.inference.predict.recordings import AnyRecording, Recording, Samples, mono, recording_of, whole_rate
+from toolkit.inference.predict.recordings import AnyRecording, Recording, mono, recording_of, whole_rate
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.model.system import System
 from toolkit.recipe.schema import AudioSpec
-from toolkit.statistics.abstention import read_rule
+from toolkit.statistics.confidence import read_rule
 
 BATCH_SIZE = 16
 
@@ -29,13 +28,7 @@ BATCH_SIZE = 16
 def segment_waves(recording: AnyRecording, audio: AudioSpec, hop_samples: int | None = None) -> Iterator[Tensor]:
     """Cut a recording into segments, each the mean of its channels: [samples], float32; errors as for `read_audio`."""
     cutter = Cutter(segment_samples=audio.segment_samples, hop_samples=hop_samples)
-    if isinstance(recording, Samples):
-        resampler = Resampler(recording.sample_rate, audio.sample_rate)
-        yield from map(torch.from_numpy, through(cutter, through(resampler, [recording.values])))
-        return
-    with recording.file() as path:
-        file = stretch(path, start_s=recording.start_s, end_s=recording.end_s)
-        yield from map(torch.from_numpy, through(cutter, waves(file, audio.sample_rate)))
+    return map(torch.from_numpy, through(cutter, recording.waves(audio.sample_rate)))
 
 
 class RecordingResult:

@@ -27,12 +27,11 @@ RecordingWriter = Callable[[Recording, Iterable[Prediction]], None]  # takes a r
 
 
 def refuse_inputs(output: str | None, bundle: str, names: Iterable[str] = ()) -> None:
-    """Raise PredictionError if the output would replace the bundle, a file in its folder, a name or a recording."""
+    """Raise PredictionError if the output would replace the bundle, a file in its folder, an input or a recording."""
     if output is None or not os.path.isfile(output):
         return
-    folder = Path(os.path.expanduser(bundle))
-    inputs = [folder, *folder.glob("*"), *map(Path, names)]
-    replaced = any(os.path.exists(path) and path.samefile(output) for path in inputs)
+    inputs = map(Path, (bundle, *Path(bundle).glob("*"), *names))
+    replaced = any(path.exists() and path.samefile(output) for path in inputs)
     if replaced or Path(output).suffix.lower() in AUDIO_SUFFIXES:
         raise PredictionError(f"--output {output} would replace the bundle, an input or a recording: choose another")
 
@@ -41,9 +40,8 @@ def refuse_inputs(output: str | None, bundle: str, names: Iterable[str] = ()) ->
 def written(
     format: str, output: str | None, usage: Usage, threshold: float, skip: Report = say
 ) -> Iterator[RecordingWriter]:
-    """Print the system's stamps and yield a function that writes predictions.
+    """Print the system's stamps and yield a function that writes predictions; `threshold` is what a label needs.
 
-    Args: threshold: a label needs this confidence; skip: called for a recording whose file is that of an earlier one.
     Raises: PredictionError if the output is not one for the format, or the format cannot hold a label.
     """
     for stamp in usage.stamps:
@@ -147,9 +145,8 @@ def json_rows(labels: Sequence[str], note: str) -> tuple[str, Row]:
 
     def row(name: str, label: str | None, found: Prediction) -> str:
         values = {"path": name, "start": round(found.start_s, 3), "end": round(found.end_s, 3), "label": label}
-        values |= {"margin": found.margin, "probabilities": dict(found.probabilities)} | (
-            {"note": note} if note else {}
-        )
+        values |= {"margin": found.margin, "probabilities": dict(found.probabilities)}
+        values |= {"note": note} if note else {}
         return json.dumps(values, ensure_ascii=False) + "\n"
 
     return "", row

@@ -3,10 +3,10 @@
 import codecs
 import os
 import re
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from numbers import Real
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, HIGHEST, check_samples, files_below
+from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, HIGHEST, check_samples, files_below, stretch
+from toolkit.audio.waves import Resampler, through, waves
 from toolkit.corpus.manifests import SUFFIXES as MANIFEST_SUFFIXES
 from toolkit.corpus.manifests import file_and_times, read_rows
 from toolkit.errors import (
@@ -26,11 +27,10 @@ from toolkit.errors import (
     ShapeError,
     ToolkitError,
     counted,
-    did_you_mean,
     join,
     one_line,
 )
-from toolkit.inference.predict.covariates import GivenCovariates
+from toolkit.inference.predict.covariates import check_columns, columns_of, covariates_of
 
 STANDARD_INPUT = "-"
 MOST_CHANNELS = 64  # an array with more needs to be transposed
@@ -45,7 +45,7 @@ class Recording:
     path: Path | bytes | BinaryIO  # or its bytes, or a binary file object, which is read from its position to its end
     start_s: float | None = None  # where the stretch begins, in seconds; None is the start of the file
     end_s: float | None = None  # None is its end
-    covariates: Mapping[str, str] = field(default_factory=dict)  # name -> value, of those that the system needs
+    covariates: Mapping[str, str | None] = field(default_factory=dict)  # name -> value, of those that the system needs
     name: str = ""  # its name in results; by default the path as it is given
     where: str = ""  # the row of a manifest, appended to errors: " (calls.csv:2)"
     below: str = ""  # its path below the folder that was searched; by default the file's name
@@ -57,14 +57,13 @@ class Recording:
         object.__setattr__(self, "path", Path(self.path) if on_disk else self.path)
         object.__setattr__(self, "below", self.below or Path(name).name)
 
-    @contextmanager
-    def file(self) -> Iterator[Path]:
-        """Yield the path of the file, for what is in memory that of a temporary copy.
+    def waves(self, sample_rate: int) -> Iterator[np.ndarray]:
+        """Its blocks at a rate in Hz, each [samples], float32, the mean of channels; errors as for `read_audio`.
 
-        Raises: AudioError if the content cannot be read or copied; one in the `with` block is raised with `name`.
+        What is in memory is copied to a temporary file while it is read.
         """
         if isinstance(self.path, Path):
-            yield self.path
+            yield from waves(stretch(self.path, start_s=self.start_s, end_s=self.end_s), sample_rate)
             return
         try:
             with NamedTemporaryFile() as copy:
@@ -73,7 +72,7 @@ class Recording:
                 if not copy.tell():
                     reason = "has no bytes to read: it is empty, or has been read to its end"
                     raise AudioError(f"{self.name} {reason}", "empty")
-                yield Path(copy.name)
+                yield from replace(self, path=Path(copy.name)).waves(sample_rate)
         except AudioError as error:
             raise AudioError(str(error).replace(copy.name, self.name), error.kind) from None
         except (OSError, TypeError, ValueError) as error:
@@ -83,21 +82,21 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples in memory.
-
-    Raises: ShapeError if the values have another shape or are integers; AudioError if there are none, or one is NaN,
-        infinite or far beyond full scale; PredictionError if the sample rate is not one of `whole_rate`.
-    """
+    """Samples in memory, checked; errors as for `Model.predict`."""
 
     values: Any  # as for `Model.predict`
     sample_rate: int  # in Hz
-    covariates: Mapping[str, str] = field(default_factory=dict)
+    covariates: Mapping[str, str | None] = field(default_factory=dict)
     name: str = "the array"  # in errors
     start_s: ClassVar[None] = None
 
     def __post_init__(self):
         object.__setattr__(self, "sample_rate", whole_rate(self.sample_rate))
         object.__setattr__(self, "values", mono(self.values))
+
+    def waves(self, sample_rate: int) -> Iterator[np.ndarray]:
+        """Its blocks at a rate in Hz, each [samples], float32, the mean of channels."""
+        return through(Resampler(self.sample_rate, sample_rate), [self.values])
 
 
 AnyRecording = Recording | Samples
@@ -106,7 +105,7 @@ AnyRecording = Recording | Samples
 def recording_of(
     audio: Any, sample_rate: int | None = None, covariates: Mapping[str, str] | None = None
 ) -> AnyRecording:
-    """The recording that `Model.predict` is given; errors as for `Samples`, PredictionError if it is not audio."""
+    """The recording that `Model.predict` is given; errors are those of `Model.predict`."""
     if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(audio, "read"):
         return Recording(audio, covariates=covariates or {})
     if not hasattr(audio, "__array__"):
@@ -125,13 +124,12 @@ class RecordingSources:
     """
 
     names: Sequence[str]  # paths of files, folders and manifests; `-` for standard input
-    covariates: GivenCovariates
-    lines: Iterable[bytes]  # of standard input, each a path
+    covariates: Mapping[str, str]  # of `--covariate`: a value for all recordings, or `@` and a column of manifests
     columns: Mapping[str, str] | None  # the names of manifests' columns, as in `read_manifest`
 
     def __post_init__(self):
         manifests = [name for name in self.names if _is_manifest(name)]
-        if (self.columns or self.covariates.columns) and not manifests and STANDARD_INPUT not in self.names:
+        if (self.columns or columns_of(self.covariates)) and not manifests and STANDARD_INPUT not in self.names:
             found = f"{join(self.names, 'or')} is not one"
             raise PredictionError(f"--columns and --covariate NAME=@COLUMN name columns of a manifest, and {found}")
         for name in manifests:
@@ -142,14 +140,10 @@ class RecordingSources:
         return None if STANDARD_INPUT in self.names else sum(1 for _ in self.recordings())
 
     def recordings(self, report: Report = lambda _: None, note: Report = lambda _: None) -> Iterator[Recording]:
-        """Find the recordings one by one, in the order of the names; files that begin with a dot are left out.
-
-        Args: report: called for what cannot be used; note: called for folders with files that are not audio by name.
-        Raises: PredictionError if standard input is not text.
-        """
-        given = self.covariates.values  # those of columns are in manifests
+        """Find the recordings one by one; `report` what cannot be used, `note` files that are not audio by name."""
+        given = covariates_of(self.covariates)
         for name in self.names:
-            for path in self._lines() if name == STANDARD_INPUT else [name]:
+            for path in _lines() if name == STANDARD_INPUT else [name]:
                 if _is_manifest(path):
                     yield from self._in_manifest(path, report)
                 elif os.path.isdir(path):
@@ -157,22 +151,9 @@ class RecordingSources:
                 else:
                     yield Recording(Path(path), covariates=given, name=path)
 
-    def _lines(self) -> Iterator[str]:
-        for line in self.lines:
-            if _BINARY.search(line):
-                needed = "save audio to a file, and name the file"
-                raise PredictionError(f"Standard input is not a list of paths, one per line: {needed}")
-            if path := line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"):
-                yield os.fsdecode(path)
-
     def _rows(self, manifest: str) -> list[tuple[int, dict[str, str]]]:
         rows = list(read_rows(manifest, required=["path"], columns=self.columns))
-        known = dict.fromkeys(column for _, row in rows for column in row)
-        for covariate, column in self.covariates.columns.items():
-            if column not in known:
-                found = f"{manifest} has no column {column!r}; found {', '.join(known)}"
-                near = did_you_mean(column, known)
-                raise PredictionError(f"--covariate {covariate}=@{column}: {found}.{near}")
+        check_columns(self.covariates, dict.fromkeys(column for _, row in rows for column in row), manifest)
         return rows
 
     def _in_manifest(self, manifest: str, report: Report) -> Iterator[Recording]:
@@ -188,10 +169,10 @@ class RecordingSources:
                 report(f"{manifest}:{line}: {error}")
             else:
                 where = f" ({manifest}:{line})"
-                yield Recording(file, start_s, end_s, self.covariates.values_for(row.get), where=where)
+                yield Recording(file, start_s, end_s, covariates_of(self.covariates, row.get), where=where)
 
 
-def _in_folder(folder: str, covariates: Mapping[str, str], report: Report, note: Report) -> Iterator[Recording]:
+def _in_folder(folder: str, covariates: Mapping[str, str | None], report: Report, note: Report) -> Iterator[Recording]:
     found, others = False, Counter()
     for path in files_below(Path(folder), report):
         if path.suffix.lower() in AUDIO_SUFFIXES:
@@ -204,6 +185,16 @@ def _in_folder(folder: str, covariates: Mapping[str, str], report: Report, note:
         note(f"{counted(others.total(), 'file')} in {folder} passed over, not audio by name: {kinds}")
     if not found:
         report(f"{folder} holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})")
+
+
+def _lines() -> Iterator[str]:
+    """The paths on standard input."""
+    for line in iter(lambda: sys.stdin.buffer.readline(1 << 16), b""):  # in parts, since audio has no lines
+        if _BINARY.search(line):
+            needed = "save audio to a file, and name the file"
+            raise PredictionError(f"Standard input is not a list of paths, one per line: {needed}")
+        if path := line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"):
+            yield os.fsdecode(path)
 
 
 def _is_manifest(name: str) -> bool:

@@ -10,8 +10,8 @@ from toolkit.corpus.protocols import chooses_on_test
 from toolkit.report.evidence import Evidence, SystemRuns
 from toolkit.report.figures.figure import HEAT, INK, MUTED, RULE, Figure, line_style, new_figure, point_style
 from toolkit.report.tables.differences import compared
-from toolkit.statistics.calibration import BINS, ReliabilityCurve, reliability_curve
 from toolkit.statistics.comparison import Comparison
+from toolkit.statistics.confidence import BINS, ReliabilityCurve, reliability_curve
 from toolkit.statistics.metrics import METRICS
 
 

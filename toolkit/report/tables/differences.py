@@ -88,7 +88,7 @@ def _step_table(evidence: Evidence, protocols: Sequence[str]) -> Table:
         before, after = evidence.runs_of[system, first], evidence.runs_of[system, second]
         speakers = _tested_alike(before, after)
         found = {t.protocol: {name: t.confusions[name] for name in speakers} for t in (before, after)}
-        rows.append(Difference(after, before, {c.metric: c for c in compare(found, baseline=first)}))
+        rows.append(Difference(after, before, {c.metric: c for c in compare(found)}))
     notes = ["Paired by speaker; each interval is for one step, not corrected for the number of steps."]
     notes += [STEPS_NOTE] if any(name.startswith("loso-") for name in evidence.protocols) else []
     return Table("protocol_steps", "The difference that each step makes", columns, rows, evidence.tested(), notes)
@@ -157,7 +157,7 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
     found: list[Comparison] = []
     for other in (other for other in others if first.runs and other.runs):
         folds = first.folds & other.folds
-        found += compare({t.name: t.confusions_in(folds) for t in (first, other)}, baseline=first.name)
+        found += compare({t.name: t.confusions_in(folds) for t in (first, other)})
     return corrected(found)
 
 

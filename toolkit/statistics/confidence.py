@@ -1,10 +1,17 @@
-"""Abstention: a system gives no label if its confidence is below a threshold, which is chosen on other recordings.
+"""Confidences: whether those of 80 % are right 80 % of the time, a temperature that fixes it, and abstaining by them.
 
-A coverage is the share of recordings that get a label. An error rate is a promise, by conformal risk control
-(Angelopoulos, Bates, Fisch, Lei, Schuster, "Conformal risk control", ICLR 2024) with the speaker as the unit. A
-speaker's risk at a threshold is the worst share of wrong labels at this threshold or any higher one. For n speakers
-with risks R, the threshold is the lowest one at which (R_1 + ... + R_n + 1) / (n + 1) is at most the error rate.
-docs/predicting.md says what this promises.
+Calibration is as in Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017: the confidence
+is the probability of the predicted class, and confidences fall into bins of equal width. One temperature divides all
+log-probabilities: it makes confidences lower or higher and changes no predicted class.
+
+A system that abstains gives no label below a threshold, which is chosen on other recordings. A coverage is the share
+of recordings that get a label. An error rate is a promise, by conformal risk control (Angelopoulos, Bates, Fisch, Lei,
+Schuster, "Conformal risk control", ICLR 2024) with the speaker as the unit. A speaker's risk at a threshold is the
+worst share of wrong labels at this threshold or any higher one. For n speakers with risks R, the threshold is the
+lowest one at which (R_1 + ... + R_n + 1) / (n + 1) is at most the error rate. docs/predicting.md says what this means.
+
+Functions take probabilities [utterances, classes], the true label of each utterance, and the name of each column. They
+raise ShapeError if the rows are not probabilities, or there is not one label for each; ValueError if one is unknown.
 """
 
 from collections.abc import Sequence
@@ -12,13 +19,104 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.errors import PredictionError, did_you_mean
-from toolkit.statistics.calibration import at_temperature, fit_temperature
-from toolkit.statistics.metrics import Labels
+from toolkit.errors import PredictionError, ShapeError, did_you_mean
+from toolkit.statistics.metrics import Labels, label_indices
 
+BINS = 15  # as in the paper
+TEMPERATURES = (0.05, 20.0)  # the lowest and the highest that is fitted
+_SUM_TOLERANCE = 1e-3  # probabilities may have been written with few digits
 CONFIDENCE, COVERAGE, ERROR = "confidence", "coverage", "error"
 PERCENTS = range(1, 100)
 RULES = ("coverage:0.9", "coverage:0.8", "coverage:0.5", "error:0.1", "error:0.2", "error:0.3")  # that tests report
+
+
+@dataclass(frozen=True, eq=False)
+class ReliabilityCurve:
+    """Accuracy against confidence, arrays [bins]; bins without utterances are left out."""
+
+    centre: np.ndarray  # middle of the bin
+    confidence: np.ndarray  # mean confidence in the bin, 0 to 1
+    accuracy: np.ndarray  # fraction of correct utterances in the bin, 0 to 1
+    count: np.ndarray  # utterances in the bin
+
+
+def expected_calibration_error(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
+    """The mean distance between a bin's accuracy and its confidence, weighted by utterances: from 0, the best, to 1.
+
+    Few utterances make it larger than the true error: compare it only between systems tested on the same utterances.
+    """
+    curve = reliability_curve(probabilities, reference, labels=labels)
+    return float(np.average(np.abs(curve.accuracy - curve.confidence), weights=curve.count))
+
+
+def reliability_curve(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> ReliabilityCurve:
+    """Accuracy and mean confidence in every bin, which includes its upper bound and excludes its lower one."""
+    probabilities, true = checked_probabilities(probabilities, reference, labels)
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == true
+    edges = np.linspace(0, 1, BINS + 1)
+    bin_of = np.searchsorted(edges[1:-1], confidence)
+    count = np.bincount(bin_of, minlength=BINS)
+    filled = count > 0
+    sums = (np.bincount(bin_of, weights=x, minlength=BINS)[filled] for x in (confidence, correct))
+    return ReliabilityCurve(((edges[:-1] + edges[1:]) / 2)[filled], *(x / count[filled] for x in sums), count[filled])
+
+
+def negative_log_likelihood(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
+    """The mean of -log of the true class's probability, in nats: from 0, the best."""
+    probabilities, true = checked_probabilities(probabilities, reference, labels)
+    return float(-_logarithms(probabilities)[np.arange(len(true)), true].mean())
+
+
+def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """The softmax of log-probabilities divided by a temperature: [utterances, classes]."""
+    return softmax(_logarithms(probabilities) / temperature)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Scores as probabilities: [..., classes]; the bits of scipy.special.softmax, whose import takes 0.3 s."""
+    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def fit_temperature(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
+    """The temperature with the lowest negative log-likelihood within `TEMPERATURES`, or 1 if none is better.
+
+    It is 1 if all predictions are correct: the lowest would be best.
+    """
+    from scipy.optimize import minimize_scalar  # slow to import, and only needed here
+    from scipy.special import logsumexp
+
+    probabilities, true = checked_probabilities(probabilities, reference, labels)
+    if (probabilities.argmax(axis=1) == true).all():
+        return 1.0
+    scores = _logarithms(probabilities)
+    scores -= scores[np.arange(len(true)), true][:, None]
+
+    def loss(log_temperature: float) -> float:
+        return float(logsumexp(scores * np.exp(-log_temperature), axis=1).mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
+
+
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, np.finfo(float).tiny))
+
+
+def checked_probabilities(
+    probabilities: np.ndarray, reference: Labels, labels: Sequence
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probabilities as an array, and the column of each true label."""
+    probabilities = np.asarray(probabilities, dtype=float)
+    if probabilities.shape != (len(reference), len(labels)) or not probabilities.size:
+        wanted = f"{len(reference)} true labels, of the classes {list(labels)}"
+        raise ShapeError(f"probabilities are [utterances, classes]; not {list(probabilities.shape)} for {wanted}")
+    wrong = ~(np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE) | (probabilities < 0).any(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ShapeError(f"row {row} does not hold probabilities that sum to 1: {probabilities[row].tolist()}")
+    return probabilities, label_indices(reference, list(labels))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +135,7 @@ class Confidence:
     ) -> "Confidence":
         """Fit the temperature, then the thresholds of every coverage and error rate, in percent.
 
-        Arguments and errors are those of `expected_calibration_error`, and the speaker of each utterance; if one has no
-        name, no error rate can be promised.
+        If an utterance has no speaker, no error rate can be promised.
         """
         temperature = fit_temperature(probabilities, reference, labels=labels)
         tempered = at_temperature(probabilities, temperature)
@@ -72,11 +169,7 @@ UNFITTED = Confidence(temperature=1.0, utterances=0, speakers=0, coverage=(), er
 
 
 def read_rule(text: str) -> tuple[str, float]:
-    """Read a rule for abstaining: a confidence, or a coverage or an error rate in whole percent; else PredictionError.
-
-    >>> read_rule("0.6"), read_rule("coverage:0.8")
-    (('confidence', 0.6), ('coverage', 0.8))
-    """
+    """Read a rule as its kind and share: 0.6, coverage:0.8 or error:0.1, of whole percents; else PredictionError."""
     kind, colon, number = text.rpartition(":")
     kind = kind if colon else CONFIDENCE
     try:
