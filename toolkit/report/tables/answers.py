@@ -9,13 +9,7 @@ import numpy as np
 
 from toolkit.errors import PredictionError
 from toolkit.report.evidence import SystemRuns
-<<<<<<< HEAD:toolkit/report/tables/answers.py
 from toolkit.report.tables.table import COUNT, DONE, NATS, PERCENT, PERCENT_1, SECONDS, SYSTEM, Column, Table
-from toolkit.statistics.abstention import RULES, Answered, read_rule
-from toolkit.statistics.calibration import BINS, expected_calibration_error, negative_log_likelihood
-=======
-from toolkit.report.tables.formats import COUNT, DONE, NATS, PERCENT, Format
-from toolkit.report.tables.table import SYSTEM, Column, Table
 from toolkit.statistics.confidence import (
     BINS,
     RULES,
@@ -24,7 +18,6 @@ from toolkit.statistics.confidence import (
     negative_log_likelihood,
     read_rule,
 )
->>>>>>> s2:toolkit/report/tables/confidence.py
 
 SHOWN = 50  # utterances that all get wrong
 MEASURES = (  # key, title, format, function of probabilities, reference and labels
