@@ -28,6 +28,8 @@ BROKEN = {  # distribution -> its declaration, and the reason that is listed
     "misspells": (HOOK.replace("register", "registre") + "return []", "unknown hook 'toolkit_registre'"),
     "of-no-kind": (HOOK + "return [PluginSpec('extracto', 'a', 'b:C', 'd')]", "kind 'extracto' of plugin 'a'"),
     "of-the-future": (good("extractor", "future", contract=">=99"), "it was written for contract >=99"),
+    "without-module": (good("extractor", "lost", "no_such_module:Lost"), "there is no module no_such_module"),
+    "without-submodule": (good("head", "lost", "toolkit.contracts.heads:Lost"), "no module toolkit.contracts.heads"),
     "of-another-api": (HOOK + "return [PluginSpec('head', 'a', 'b:C', 'd', colour='red')]", "TypeError"),
 }
 USABLE = '''
@@ -72,11 +74,10 @@ def limits(zoo, tmp_path_factory):
 @pytest.fixture(scope="module")
 def listed(zoo, limits, tmp_path_factory):
     """What a command of its own lists, in an empty folder; the answers of the zoo's modules are kept."""
-    command, environment = [sys.executable, "-m", "toolkit", "list-plugins", "--json"], {"PYTHONPATH": str(zoo)}
+    command = [sys.executable, "-m", "toolkit", "list-plugins", "--json"]
+    environment = os.environ | limits | {"PYTHONPATH": os.pathsep.join([str(zoo), *sys.path])}
     folder = tmp_path_factory.mktemp("elsewhere")
-    done = subprocess.run(
-        command, env=os.environ | environment | limits, cwd=folder, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
     return {info["distribution"]: info for info in json.loads(done.stdout) if info["version"] == "1.0"}
 
 

@@ -73,9 +73,7 @@ class Plugin:
         named, base = f"{self.where.before('plugin')}{self}", KINDS[self.spec.kind].base
         try:
             found = resolve_name(self.spec.target)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may even exit
+        except (Exception, SystemExit) as error:
             raise BrokenPlugin(f"{named} cannot be imported ({self.spec.target}): {one_line(error)}") from error
         if not (isinstance(found, type) and issubclass(found, resolve_name(base))):
             raise BrokenPlugin(f"{named} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
@@ -169,9 +167,7 @@ def plugin_failures() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may even exit
+    except (Exception, SystemExit) as error:
         line = None if isinstance(error, ToolkitError) and not isinstance(error, ShapeError) else _blame(error)
         if line is None:
             raise

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import Declaration, installed, read_declarations
+from toolkit.plugins.declarations import Declaration, has_module, installed, read_declarations
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import NOWHERE, Location
@@ -46,21 +46,18 @@ class Registry:
                 self._plugins += dict.fromkeys(Plugin(spec, declaration) for spec in answer)
 
     def list_plugins(self, kind: str | None = None) -> list[PluginInfo]:
-        """All plugins, or those of one kind, by kind and name; broken ones of unknown kind come last.
-
-        Raises: PluginError if the kind is unknown.
-        """
+        """All plugins, or those of one kind, by kind and name; broken ones of unknown kind come last."""
         if kind is not None:
             kind_called(kind)
         infos = [PluginInfo(None, d.name, d.distribution, d.version, "", "broken", why) for d, why in self._broken]
         for plugin in self._plugins:
-            status, error = "broken" if plugin.problem else "ok", plugin.problem or None
-            same = [other for other in self._usable(plugin.spec.name) if other.spec.kind == plugin.spec.kind]
-            if status == "ok" and len(same) > 1:
-                status = "ambiguous"
-                others = join(other.declaration.distribution for other in same if other != plugin)
-                error = f"also declared by {others}; write {plugin.full_name!r}"
-            spec, d = plugin.spec, plugin.declaration
+            spec, d, module = plugin.spec, plugin.declaration, plugin.spec.target.partition(":")[0]
+            same = [other for other in self._usable(spec.name) if other.spec.kind == spec.kind]
+            status, error = "ok", None
+            if plugin.problem or not has_module(module):
+                status, error = "broken", plugin.problem or f"there is no module {module}"
+            elif others := [other.declaration.distribution for other in same if other != plugin]:
+                status, error = "ambiguous", f"also declared by {join(others)}; write {plugin.full_name!r}"
             infos.append(PluginInfo(spec.kind, spec.name, d.distribution, d.version, spec.summary, status, error))
         order = {known: index for index, known in enumerate(KINDS)}
         infos.sort(key=lambda info: (order.get(info.kind, len(order)), info.name, info.distribution))
