@@ -167,7 +167,9 @@ def plugin_failures() -> Iterator[None]:
     """
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may even exit
         line = None if isinstance(error, ToolkitError) and not isinstance(error, ShapeError) else _blame(error)
         if line is None:
             raise
