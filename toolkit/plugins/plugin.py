@@ -60,13 +60,14 @@ class Plugin:
         kind, contract = self.spec.kind, self.spec.contract
         if kind not in KINDS:
             return f"kind {kind!r} of plugin {self.spec.name!r} is not one of {', '.join(KINDS)}"
-        remedy = f"install a release of {self.declaration.distribution} for contract {CONTRACT_VERSION}"
-        found = f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}"
         try:
-            fits = SpecifierSet(contract).contains(str(CONTRACT_VERSION))
+            if SpecifierSet(contract).contains(str(CONTRACT_VERSION)):
+                return ""
         except InvalidSpecifier:
             return f"contract {contract!r} of plugin {self.spec.name!r} is not a range, for example '>=1,<2'"
-        return "" if fits else f"{found}; {remedy}, or a toolkit with contract {contract}"
+        remedy = f"install a release of {self.declaration.distribution} for contract {CONTRACT_VERSION}, or a toolkit"
+        problem = f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}"
+        return f"{problem}; {remedy} with contract {contract}"
 
     def load(self) -> type:
         """Import the class. Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind."""
@@ -85,11 +86,9 @@ class Plugin:
         return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
-        """Make an instance.
+        """Make an instance from a recipe's arguments and what the system gives, of which it gets what it names.
 
-        Args: args: the recipe's, checked first; context: what the system gives, of which it gets what it names.
-        Raises: RecipeError if an argument does not fit, or the constructor refuses its value; PluginError if the class
-            cannot be imported or built.
+        Raises: RecipeError if an argument does not fit, or the constructor refuses its value; PluginError otherwise.
         """
         cls, checked = self.load(), self.check_args(args)
         given = {each.name: context[each.name] for each in read_arguments(cls, context or ()) if each.given}
@@ -162,8 +161,6 @@ def plugin_failures() -> Iterator[None]:
 
     A plugin is at fault if one of its methods ran, even if it called our code and that failed. A ToolkitError other
     than a ShapeError is the plugin's own message to the user and passes.
-
-    Raises: FailedPlugin: names the plugin, its location in the recipe, its method, the error, and the plugin's line.
     """
     try:
         yield

@@ -64,12 +64,9 @@ class Registry:
         return [info for info in infos if kind in (None, info.kind)]
 
     def find(self, kind: str | None, name: str, where: Location = NOWHERE) -> Plugin:
-        """The plugin of a kind that a recipe's name means.
+        """The plugin of a kind, or of any, with a name as recipes write it, perhaps with "distribution:" before it.
 
-        Args: kind: one of the kinds, None for any; name: as recipes write it, perhaps with "distribution:" before it;
-            where: the plugin's location in the recipe, for messages.
-        Raises: PluginError if the kind is unknown; UnknownPlugin, with the nearest name, if no plugin matches;
-            AmbiguousPlugin, with what to write, if several do; BrokenPlugin if it cannot be used here.
+        Raises: UnknownPlugin; AmbiguousPlugin if several have the name; BrokenPlugin if it cannot be used here.
         """
         kinds = KINDS if kind is None else (kind_called(kind).name,)
         usable, at = self._usable(name), where.before("plugin")
@@ -96,10 +93,7 @@ class Registry:
 
 
 def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool = False) -> Registry:
-    """Read what distributions declare, by default all that are installed. No plugin can make this fail.
-
-    `refresh` reads those of other distributions again instead of using cached answers.
-    """
+    """Read what distributions declare, by default all that are installed. No plugin can make this fail."""
     declarations = installed() if declarations is None else declarations
     return Registry(zip(declarations, read_declarations(declarations, refresh=refresh), strict=True))
 

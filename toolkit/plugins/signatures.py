@@ -13,7 +13,6 @@ from toolkit.recipe.checks import Mismatch, check_value, type_text
 from toolkit.recipe.locations import Location
 
 REQUIRED = inspect.Parameter.empty
-VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 @dataclass(frozen=True)
@@ -52,23 +51,20 @@ def read_arguments(cls: type, context: Collection[str] = ()) -> list[Argument]:
     return [
         Argument(p.name, p.annotation, p.default, meanings.get(p.name, ""), p.name in context)
         for p in _parameters(cls)
-        if p.kind not in VARIABLE
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]
 
 
 def check_arguments(
     cls: type, args: Mapping[str, Any], *, context: Collection[str] = (), what: str, where: Location
 ) -> dict[str, Any]:
-    """Check a recipe's arguments against a class's signature.
+    """A recipe's arguments, checked and converted by the annotations of a class's constructor.
 
-    Args: context: names of the arguments that the system gives; what: the plugin in words, for example "extractor
-        'mfcc'"; where: the plugin's location in the recipe.
-    Returns: the arguments, converted to the types that the annotations ask for.
-    Raises: RecipeError, with the location, if an argument is unknown, missing, of a wrong type or given by the system.
+    `context` names those that the system gives; `what` and `where` are the plugin in words and its location.
     """
     arguments = {argument.name: argument for argument in read_arguments(cls, context)}
     free = [name for name, argument in arguments.items() if not argument.given]
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in _parameters(cls))
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in _parameters(cls))
     checked = {}
     for name, value in _renamed(cls, args).items():
         location, argument = where.child("args", name), arguments.get(name)

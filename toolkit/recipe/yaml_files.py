@@ -32,23 +32,12 @@ Keypath = tuple[str, ...]
 NO_RECIPE: Keypath = ("",)  # no key of a recipe
 
 
-def read_yaml(path: Path, *, at: Keypath = NO_RECIPE, trust: bool = False) -> Keys:
+def read_yaml(path: Path, *, at: Keypath = NO_RECIPE, trust: bool = False, budget: Iterator[int] | None = None) -> Keys:
     """Read a file that holds a mapping, and the files that it includes, as plain values and Tagged.
 
     Args: at: the key of a recipe that the file gives, () for a whole recipe; trust: whether tags that run code are kept
-        instead of refused.
-    Raises: RecipeError if the file cannot be read, is not YAML, or holds a tag or a key that is not allowed.
+        instead of refused; budget: a number for each value that may be read.
     """
-    return _read_file(path, at, trust, iter(range(MOST_VALUES)))
-
-
-def read_value(text: str, *, at: Keypath = NO_RECIPE, folder: Path | None = None, trust: bool = False) -> Any:
-    """Read one value from the command line, by the same rules; included files are relative to `folder`."""
-    node = _compose(text, "")
-    return None if node is None else _Reader("", folder or Path(), trust, iter(range(MOST_VALUES))).value(node, at)
-
-
-def _read_file(path: Path, at: Keypath, trust: bool, budget: Iterator[int]) -> Keys:
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -56,30 +45,35 @@ def _read_file(path: Path, at: Keypath, trust: bool, budget: Iterator[int]) -> K
         raise RecipeError(f"{path} cannot be read: {reason}.") from None
     if len(text) > LONGEST_TEXT:
         raise RecipeError(f"{path.name} has {len(text):,} characters; a recipe has at most {LONGEST_TEXT:,}.")
-    node = _compose(text, path.name)
-    values = None if node is None else _Reader(path.name, path.parent, trust, budget).value(node, at)
+    values = _Reader(path.name, path.parent, trust, budget).read(text, at)
     if not isinstance(values, Keys):
         raise RecipeError(f"{path.name}: a mapping is needed, with keys such as 'model:'.")
     return values
 
 
-def _compose(text: str, source: str) -> Node | None:
-    try:
-        return YAML(typ="safe", pure=True).compose(text)
-    except (YAMLError, RecursionError) as error:
-        place = getattr(error, "problem_mark", None)
-        mark = Mark(source, place.line + 1) if source and place else Mark(source)
-        problem = getattr(error, "problem", None) or f"this is not YAML: {str(error).splitlines()[0]}"
-        hint = " (indent with spaces)" if "\\t" in problem else ""
-        raise RecipeError(f"{mark}: {problem}{hint}.") from None
+def read_value(text: str, *, at: Keypath = NO_RECIPE, folder: Path | None = None, trust: bool = False) -> Any:
+    """Read one value from the command line, by the same rules; included files are relative to `folder`."""
+    return _Reader("", folder or Path(), trust).read(text, at)
 
 
 class _Reader:
-    """Turns the nodes of one file into values; `budget` gives a number for each value that may still be read."""
+    """Turns the text of one file, or of the command line (source ""), into values."""
 
-    def __init__(self, source: str, folder: Path, trust: bool, budget: Iterator[int]):
-        self.source, self.folder, self.trust, self.budget = source, folder, trust, budget
-        self.scalars = YAML(typ="safe", pure=True).constructor
+    def __init__(self, source: str, folder: Path, trust: bool, budget: Iterator[int] | None = None):
+        self.source, self.folder, self.trust = source, folder, trust
+        self.budget = budget or iter(range(MOST_VALUES))
+        self.yaml = YAML(typ="safe", pure=True)
+
+    def read(self, text: str, at: Keypath) -> Any:
+        try:
+            node = self.yaml.compose(text)
+        except (YAMLError, RecursionError) as error:
+            place = getattr(error, "problem_mark", None)
+            mark = Mark(self.source, place.line + 1) if self.source and place else Mark(self.source)
+            problem = getattr(error, "problem", None) or f"this is not YAML: {str(error).splitlines()[0]}"
+            hint = " (indent with spaces)" if "\\t" in problem else ""
+            raise RecipeError(f"{mark}: {problem}{hint}.") from None
+        return None if node is None else self.value(node, at)
 
     def value(self, node: Node, at: Keypath) -> Any:
         tag = node.tag
@@ -122,7 +116,7 @@ class _Reader:
         if node.tag not in OTHERS:
             return node.value
         try:
-            value = self.scalars.construct_object(node)
+            value = self.yaml.constructor.construct_object(node)
         except (ValueError, LookupError):
             raise self._error(node, f"{node.value!r} is not a value of {node.tag.replace(CORE, '!!')}.") from None
         if isinstance(value, float) and not math.isfinite(value):
@@ -133,7 +127,7 @@ class _Reader:
         if not isinstance(node, MappingNode) and node.value:
             raise self._error(node, f"only a mapping of changed keys can follow {node.tag}.")
         at = at[at[:1] == ("without_data",) :]
-        tree = _read_file(self.folder / node.tag.removeprefix(INCLUDE), at, self.trust, self.budget)
+        tree = read_yaml(self.folder / node.tag.removeprefix(INCLUDE), at=at, trust=self.trust, budget=self.budget)
         changes = self._mapping(node, at) if isinstance(node, MappingNode) else Keys()
         return resolve(merge(tree, changes, at), keep_placeholders=True)
 
