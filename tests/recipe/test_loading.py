@@ -76,10 +76,10 @@ def test_every_value_knows_its_file(child):
         ("predict_from: emotions", "an unknown head. Did you mean 'emotion'"),
         ("model: {heads: {emotion: {on: wav2vec}}}", r"^model\.heads\.emotion\.on .*Did you mean 'wav2vec2'"),
         ("model: {heads: {emotion: {on: [fused, x]}}}", r"^model\.heads\.emotion\.on .*names 'x'"),
-        ("model: {heads: {emotion: {on: []}}}", r"^model\.heads\.emotion\.on .*names nothing; at least one embedding"),
+        ("model: {heads: {emotion: {on: []}}}", r"^model\.heads\.emotion\.on .*must name at least one embedding, each once, not \[\]"),
         ("model: {losses: {classification: {on: fuse}}}", "an unknown head or embedding. Did you mean 'fused'"),
         ("model: {losses: {classification: {on: [emotion, x]}}}", "names 'x'"),
-        ("model: {losses: {classification: {on: []}}}", "names nothing"),
+        ("model: {losses: {classification: {on: [mfcc, mfcc]}}}", r"on .*each once, not \['mfcc', 'mfcc'\]"),
         ("model: {levels: {fused: {plugin: mfcc}}}", r"model\.levels\.fused .*'fused' is reserved"),
         ("model: {levels: {heads: {plugin: mfcc}}}", "reserved"),
         ("model: {covariates: {note: {source: label}}}", "reserved"),
@@ -169,7 +169,7 @@ def test_anything_but_a_recipe_file_is_refused_with_what_is_needed(write, tmp_pa
         load_recipe(tmp_path / "named.yaml")
     with refused(r"^README\.md: a mapping is needed"):
         load_recipe(tmp_path / "README.md")
-    with refused(r"^No recipe test_anything_but_a_recipe"):
+    with refused(r"test_anything_but_a_recipe.* is a folder, not a recipe\."):
         load_recipe(tmp_path)
 
 

@@ -123,10 +123,7 @@ def ask_subprocess(module: str) -> list[dict[str, str]] | str:
 
 
 def read_declaration(module: str) -> list[dict[str, str]] | str:
-    """Import a declaration and call its hook: the fields of its plugins, or why it is broken.
-
-    What it prints goes to standard error.
-    """
+    """Import a declaration and call its hook: the fields of its plugins, or why it is broken."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             manager = pluggy.PluginManager(GROUP)

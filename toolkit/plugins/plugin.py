@@ -91,7 +91,7 @@ class Plugin:
         Raises: RecipeError if an argument does not fit, or the constructor refuses its value; PluginError otherwise.
         """
         cls, checked = self.load(), self.check_args(args)
-        given = {each.name: context[each.name] for each in read_arguments(cls, context or ()) if each.given}
+        given = {each.name: context[each.name] for each in read_arguments(cls) if each.name in (context or {})}
         try:
             built = cls(**checked, **given)
         except (ToolkitError, ValueError) as error:
@@ -111,10 +111,7 @@ class Plugin:
 
 
 def misdeclared(plugin: Any, base: type) -> str:
-    """Why the core would not call what a plugin implements for it; "" if it would.
-
-    `reads` must be one of the values of the base class. A `fit` needs `fits`, set by the class or its constructor.
-    """
+    """Why the core would not call what a plugin implements for it; "" if it would."""
     if "reads" in base.__annotations__:
         try:
             check_value(plugin.reads, base.__annotations__["reads"])

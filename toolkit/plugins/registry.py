@@ -64,10 +64,7 @@ class Registry:
         return [info for info in infos if kind in (None, info.kind)]
 
     def find(self, kind: str | None, name: str, where: Location = NOWHERE) -> Plugin:
-        """The plugin of a kind, or of any, with a name as recipes write it, perhaps with "distribution:" before it.
-
-        Raises: UnknownPlugin; AmbiguousPlugin if several have the name; BrokenPlugin if it cannot be used here.
-        """
+        """The plugin of a kind, or of any, with a name as recipes write it, perhaps with "distribution:" before it."""
         kinds = KINDS if kind is None else (kind_called(kind).name,)
         usable, at = self._usable(name), where.before("plugin")
         found = [plugin for plugin in usable if plugin.spec.kind in kinds]

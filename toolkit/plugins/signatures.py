@@ -21,9 +21,8 @@ class Argument:
 
     name: str
     annotation: Any  # typing.Any if it has none, its text if it cannot be resolved
-    default: Any = REQUIRED
-    meaning: str = ""  # from the docstring's Args section
-    given: bool = False  # whether the system gives it (context): recipes cannot set it
+    default: Any
+    meaning: str  # from the docstring's Args section
 
     @property
     def type(self) -> str:
@@ -45,14 +44,11 @@ class Argument:
         return ""
 
 
-def read_arguments(cls: type, context: Collection[str] = ()) -> list[Argument]:
-    """The arguments of a class in the order of its signature; `context` names those that the system gives."""
+def read_arguments(cls: type) -> list[Argument]:
+    """The arguments of a class in the order of its signature."""
     meanings = read_meanings(cls)
-    return [
-        Argument(p.name, p.annotation, p.default, meanings.get(p.name, ""), p.name in context)
-        for p in _parameters(cls)
-        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    ]
+    named = [p for p in _parameters(cls) if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return [Argument(p.name, p.annotation, p.default, meanings.get(p.name, "")) for p in named]
 
 
 def check_arguments(
@@ -62,8 +58,8 @@ def check_arguments(
 
     `context` names those that the system gives; `what` and `where` are the plugin in words and its location.
     """
-    arguments = {argument.name: argument for argument in read_arguments(cls, context)}
-    free = [name for name, argument in arguments.items() if not argument.given]
+    arguments = {argument.name: argument for argument in read_arguments(cls)}
+    free = [name for name in arguments if name not in context]
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in _parameters(cls))
     checked = {}
     for name, value in _renamed(cls, args).items():
@@ -88,16 +84,14 @@ def check_arguments(
 
 
 def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collection[str] = ()) -> dict[str, Any]:
-    """A recipe's arguments completed with defaults, so that a later change of a default does not change the result.
-
-    Arguments that the system gives and defaults that YAML cannot express are left out.
+    """A recipe's arguments completed with those defaults that YAML can express: later, they may be others.
 
     >>> class Pitch:
     ...     def __init__(self, *, low: float = 50.0, bands: list[int] = (1, 2), unit: type = float): ...
     >>> resolved_arguments(Pitch, {"low": 60.0})
     {'low': 60.0, 'bands': [1, 2]}
     """
-    defaults = {a.name: a.default for a in read_arguments(cls, context) if not a.given and _can_be_written(a)}
+    defaults = {a.name: a.default for a in read_arguments(cls) if a.name not in context and _can_be_written(a)}
     found = defaults | _renamed(cls, args)
     return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 

@@ -56,11 +56,9 @@ def require_known(path: str, names: Iterable[str], choices: Iterable[str], noun:
 
 
 def check_value(value: Any, annotation: Any) -> Any:
-    """Check a value that was read from YAML, and convert it.
+    """Check a value from YAML, and convert it: int to float where a float is wanted, list to tuple, str to Path.
 
-    Args: annotation: a plain type, a union, Literal, list[...], tuple[...], dict[...] or Path; others are not checked.
-    Returns: the value: int as float where a float is wanted, list as tuple, str as Path.
-    Raises: Mismatch if it does not fit. True and false are not numbers.
+    Annotations other than plain types, unions, Literal, list, tuple, dict and Path are not checked.
     """
     kind, inner = _parts(annotation)
     if isinstance(value, str) and UNWRITABLE.search(value):

@@ -49,15 +49,14 @@ def load_recipe(
 
 
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
-    """The file that a recipe's name means: in `folder`, else in the working directory, else one of the toolkit's own.
-
-    Raises: RecipeError, with the nearest name, if there is none.
-    """
+    """The file that a recipe's name means: in `folder`, in the working directory, or one of the toolkit's own."""
     candidates = [Path(folder or "") / name, Path(name)]
     found = next(filter(isfile, candidates), None) or shipped_recipes().get(str(name))
     if found is None:
         looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
-        raise RecipeError(f"No recipe {Path(name).name} in {looked}.{_nearby(candidates)}")
+        is_folder = any(map(isdir, candidates))
+        problem = f"{name} is a folder, not a recipe" if is_folder else f"No recipe {Path(name).name} in {looked}"
+        raise RecipeError(f"{problem}.{_nearby(candidates)}")
     return found
 
 

@@ -84,11 +84,7 @@ def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
 
 
 def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
-    """The child's keys on top of the base's, in a new mapping, where each key has the mark of the value that counts.
-
-    Raises: RecipeError if the child has a null that would remove a level, covariate, head or loss which the base
-        lacks, or single keys of a mapping that a tag such as !ref gives.
-    """
+    """The child's keys on top of the base's, in a new mapping, where each key has the mark of the value that counts."""
     annotation = annotation_at(path)
     out = Keys(base, {**base.marks, **child.marks})
     for dependent in _dropped(base, child, annotation):
@@ -129,10 +125,7 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
 
 
 def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any:
-    """Make the dataclass, or other value, that an annotation asks for from a resolved tree or other plain values.
-
-    Raises: RecipeError for the first key or value that does not fit, with its location.
-    """
+    """Make the dataclass, or other value, that an annotation asks for from a resolved tree or other plain values."""
     value = spelled_out(value, annotation, location.mark)
     try:
         if is_dataclass(annotation):

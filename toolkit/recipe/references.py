@@ -31,12 +31,7 @@ class Tagged:
 
 
 def resolve(tree: Keys, *, keep_placeholders: bool = False) -> Keys:
-    """Replace every reference by what it refers to in the tree, and every tag that runs code by its result.
-
-    Args: tree: a merged recipe, or an included file; keep_placeholders: whether another file may still fill them.
-    Raises: RecipeError for a reference to nothing or to itself, arithmetic that fails, an unfilled placeholder, or
-        more than MOST_VALUES values.
-    """
+    """Replace every reference by what it refers to in the tree, and every tag that runs code by its result."""
     return _Resolver(tree, keep_placeholders).value(tree, ())
 
 
@@ -118,10 +113,7 @@ def arithmetic(text: str) -> int | float | None:
 
 
 def run_code(tag: str, argument: Any, mark: Mark) -> Any:
-    """Run a trusted tag with HyperPyYAML.
-
-    Raises: RecipeError if it fails, or its result cannot stand in a resolved recipe, which reads the same everywhere.
-    """
+    """Run a trusted tag with HyperPyYAML; its result must be plain, since a resolved recipe reads the same everywhere."""
     from hyperpyyaml import load_hyperpyyaml
     from ruamel.yaml.resolver import implicit_resolvers
 

@@ -145,8 +145,8 @@ def _check_name(family: str, name: str) -> None:
 
 def _check_on(part: str, on: str | tuple[str, ...], choices: Iterable[str], noun: str) -> None:
     names = names_in(on)
-    if not names:
-        raise BadField(f"{part}.on", f"names nothing; at least one {noun} is needed.")
+    if not names or len(set(names)) < len(names):
+        raise BadField(f"{part}.on", f"must name at least one {noun}, each once, not {list(names)}.")
     require_known(f"{part}.on", names, choices, noun)
 
 
@@ -235,13 +235,12 @@ class Recipe:
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
         if not re.fullmatch(r"[^\W_][\w.+-]{0,99}", self.name):
             raise BadField("name", f"{self.name!r} names folders: at most 100 letters, digits and '_-+.'.")
-        if isinstance(self.numbers_as_classes, str):
-            object.__setattr__(self, "numbers_as_classes", (self.numbers_as_classes,))
+        object.__setattr__(self, "numbers_as_classes", names_in(self.numbers_as_classes))
         at_least(self, 0, "seed")
-        if self.predict_from is None and len(self.model.heads) == 1:
-            object.__setattr__(self, "predict_from", next(iter(self.model.heads)))
         if self.predict_from is None:
-            raise BadField("predict_from", f"is needed: which of {', '.join(self.model.heads)} gives the answer?")
+            if len(self.model.heads) > 1:
+                raise BadField("predict_from", f"is needed: which of {', '.join(self.model.heads)} gives the answer?")
+            object.__setattr__(self, "predict_from", next(iter(self.model.heads)))
         require_known("predict_from", [self.predict_from], self.model.heads, "head")
         target = self.model.heads[self.predict_from].target
         if target != "label":
