@@ -7,7 +7,7 @@ expected (a folder, a fold), they are taken literally. If a key has several valu
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from os.path import isdir, isfile
 from pathlib import Path
@@ -44,7 +44,7 @@ def load_recipe(
     tree = merge(tree, override_tree(overrides, tree, file.parent, trust))
     if tree.get("name") is None:
         tree["name"] = file.stem
-    tree = resolve(merge(defaults(), tree))
+    tree = resolve(tree)
     return read_plain(Recipe, tree, Location("", Mark(file.name), tree))
 
 
@@ -87,11 +87,7 @@ def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Re
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """Dotted keys and their values (numpy's numbers too) as they are written on a command line.
-
-    >>> as_overrides({"training.epochs": 3, "fold": "1M", "training": {"patience": None}})
-    ['--training.epochs=3', '--fold="1M"', '--training={"patience": null}']
-    """
+    """Dotted keys and their values (numpy's numbers too) as on a command line: --training.epochs=3, --fold="1M"."""
     how = {"ensure_ascii": False, "default": lambda value: value.tolist() if hasattr(value, "tolist") else str(value)}
     return [f"--{key}={json.dumps(value, **how)}" for key, value in values.items()]
 
@@ -103,7 +99,7 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         raise RecipeError(f"{path.name}: recipes extend each other in a circle: {chain}.")
     tree = read_yaml(path, at=(), trust=trust)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
-    inherited = Keys()
+    inherited = defaults()
     if base_name is not None:
         where = f"extends {tree.marks['extends']}"
         if not isinstance(base_name, str):
@@ -157,9 +153,9 @@ def _nearest_key(key: str, tree: Keys) -> str:
     return f" Did you mean {near!r}?" if near else ""
 
 
-def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
+def _pairs(tokens: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Command-line tokens as pairs: dotted key, text of the value."""
-    pairs, rest = [], list(tokens)
+    rest = list(tokens)
     while rest:
         token = rest.pop(0)
         if not token.startswith("--") or token == "--":
@@ -170,8 +166,7 @@ def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
                 text = rest.pop(0)
             elif bool in members(annotation_at(tuple(key.split(".")))):
                 text = "true"
-        pairs.append((key, text))
-    return pairs
+        yield key, text
 
 
 def _override_value(path: tuple[str, ...], text: str, folder: Path, trust: bool) -> Any:

@@ -1,10 +1,4 @@
-"""The location of a value in a recipe: its dotted path, and the file and line that it came from.
-
->>> keys = Keys({"args": Keys({"dim": 64}, {"dim": Mark("ser.yaml", 9)})}, {"args": Mark("ser.yaml", 8)})
->>> location = Location("model.fusion", Mark("ser.yaml", 7), keys)
->>> str(location.child("args", "dim")), str(location.child("on"))
-('model.fusion.args.dim in ser.yaml, line 9', 'model.fusion.on in ser.yaml, line 7')
-"""
+"""The location of a value in a recipe: its dotted path, and the file and line that it came from."""
 
 from dataclasses import dataclass, field
 from typing import Any

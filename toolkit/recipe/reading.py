@@ -114,8 +114,7 @@ def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
 def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
     """Keys of the base to drop, since the child names another plugin, name or source."""
     identity = _identity_key(annotation)
-    default = getattr(annotation, identity or "", None)  # a field's default is an attribute of its class
-    old, new = base.get(identity, default), child.get(identity)
+    old, new = base.get(identity), child.get(identity)
     if None in (identity, old, new):
         return ()
     (one, _, name), (other, _, called) = (str(value).rpartition(":") for value in (old, new))

@@ -1,6 +1,5 @@
 """Resolves !ref, !copy and !PLACEHOLDER in a merged recipe, and runs the trusted tags that run code.
 
-References are looked up after files and overrides are merged, so that a changed value changes what refers to it.
 HyperPyYAML does the arithmetic and runs trusted code. It does not look up: it turns `<a.b>` into a call of getattr,
 takes any text with `<` for a reference, and does not end if references lead back to themselves or multiply.
 """
@@ -113,7 +112,7 @@ def arithmetic(text: str) -> int | float | None:
 
 
 def run_code(tag: str, argument: Any, mark: Mark) -> Any:
-    """Run a trusted tag with HyperPyYAML; its result must be plain, since a resolved recipe reads the same everywhere."""
+    """Run a trusted tag with HyperPyYAML; its result must be plain, as a resolved recipe reads the same everywhere."""
     from hyperpyyaml import load_hyperpyyaml
     from ruamel.yaml.resolver import implicit_resolvers
 

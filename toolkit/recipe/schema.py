@@ -170,11 +170,11 @@ class AudioSpec:
         at_least(self, 1, "sample_rate")
         if self.sample_rate > HIGHEST_RATE:
             raise BadField("sample_rate", f"must be at most {HIGHEST_RATE:,}, not {self.sample_rate:,}.")
-        if self.segment_seconds * self.sample_rate > LONGEST_SEGMENT:
+        if not 0.5 < self.segment_seconds * self.sample_rate <= LONGEST_SEGMENT:  # 0.5 rounds to none
             most = f"{LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
-            raise BadField("segment_seconds", f"must be at most {most}, not {self.segment_seconds}.")
-        if self.segment_seconds * self.sample_rate <= 0.5:  # which rounds to none
-            raise BadField("segment_seconds", f"must hold at least one sample, not {self.segment_seconds}.")
+            raise BadField(
+                "segment_seconds", f"must be at least a sample and at most {most}, not {self.segment_seconds}."
+            )
 
     @property
     def segment_samples(self) -> int:

@@ -16,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError
 from toolkit.files import read_text
-from toolkit.recipe.locations import COMMAND_LINE, Keys, Mark
+from toolkit.recipe.locations import Keys, Mark
 from toolkit.recipe.reading import merge
 from toolkit.recipe.references import CORE, MOST_VALUES, Tagged, resolve
 
@@ -69,7 +69,7 @@ class _Reader:
             node = self.yaml.compose(text)
         except (YAMLError, RecursionError) as error:
             place = getattr(error, "problem_mark", None)
-            mark = Mark(self.source, place.line + 1) if self.source and place else Mark(self.source)
+            mark = Mark(self.source, place.line + 1 if place else 0)
             problem = getattr(error, "problem", None) or f"this is not YAML: {str(error).splitlines()[0]}"
             hint = " (indent with spaces)" if "\\t" in problem else ""
             raise RecipeError(f"{mark}: {problem}{hint}.") from None
@@ -132,7 +132,7 @@ class _Reader:
         return resolve(merge(tree, changes, at), keep_placeholders=True)
 
     def _mark(self, node: Node) -> Mark:
-        return Mark(self.source, node.start_mark.line + 1) if self.source else COMMAND_LINE
+        return Mark(self.source, node.start_mark.line + 1)
 
     def _error(self, node: Node, problem: str) -> RecipeError:
         return RecipeError(f"{self._mark(node)}: {problem}")
