@@ -209,6 +209,14 @@ def test_types_are_written_as_in_source(annotation, text):
     assert type_text(annotation) == text
 
 
+def test_arguments_are_completed_with_defaults_that_yaml_can_express():
+    class Pitch:
+        def __init__(self, *, rate: int = 8, low: float = 50.0, bands: list[int] = (1, 2), unit: type = float):
+            pass
+
+    assert resolved_arguments(Pitch, {"low": 60.0}, context=("rate",)) == {"low": 60.0, "bands": [1, 2]}
+
+
 def test_a_renamed_argument_is_read_under_its_old_name():
     class Scaled:
         renamed: Mapping[str, str] = {"normalise": "layer_norm"}

@@ -130,7 +130,7 @@ def print_plugin(plugin: Plugin) -> None:
     """A plugin's arguments with types, defaults and meanings, and the paper it comes from."""
     console, cls, spec = console_for_output(), plugin.load(), plugin.spec
     arguments = read_arguments(cls)
-    console.print(Text(f"{spec.kind} {spec.name}", style="bold"), f"from {plugin.release}")
+    console.print(Text(f"{spec.kind} {spec.name}", style="bold"), f"from {plugin.declaration}")
     console.print(spec.summary)
     free = [argument for argument in arguments if argument.name not in plugin.context]
     if free:

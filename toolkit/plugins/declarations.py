@@ -50,6 +50,9 @@ class Declaration:
     name: str  # the entry point's
     module: str  # what the entry point names, "package.module" or "package.module:object"
 
+    def __str__(self):
+        return f"{self.distribution} {self.version}"
+
     @property
     def own(self) -> bool:
         """Whether it belongs to the toolkit's own distribution."""

@@ -32,12 +32,7 @@ class Plugin:
     where: Location = NOWHERE  # its location in a recipe, for messages
 
     def __str__(self):
-        return f"{self.spec.kind} {self.spec.name!r} from {self.release}"
-
-    @property
-    def release(self) -> str:
-        """Its distribution and version."""
-        return f"{self.declaration.distribution} {self.declaration.version}"
+        return f"{self.spec.kind} {self.spec.name!r} from {self.declaration}"
 
     @property
     def full_name(self) -> str:

@@ -84,13 +84,7 @@ def check_arguments(
 
 
 def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collection[str] = ()) -> dict[str, Any]:
-    """A recipe's arguments completed with those defaults that YAML can express: later, they may be others.
-
-    >>> class Pitch:
-    ...     def __init__(self, *, low: float = 50.0, bands: list[int] = (1, 2), unit: type = float): ...
-    >>> resolved_arguments(Pitch, {"low": 60.0})
-    {'low': 60.0, 'bands': [1, 2]}
-    """
+    """A recipe's arguments completed with those defaults that YAML can express: later, they may be others."""
     defaults = {a.name: a.default for a in read_arguments(cls) if a.name not in context and _can_be_written(a)}
     found = defaults | _renamed(cls, args)
     return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}

@@ -119,9 +119,8 @@ def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _check_union(value: Any, annotation: Any) -> Any:
-    if type(value) in members(annotation):  # an int stays an int for float | int
-        return value
-    for member in members(annotation):
+    exact_first = sorted(members(annotation), key=lambda member: member is not type(value))
+    for member in exact_first:  # an int stays an int for float | int
         try:
             return check_value(value, member)
         except Mismatch:

@@ -22,7 +22,6 @@ from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_value, read_yaml
 
-OF_ONE_SYSTEM = ("name", "published")  # not inherited by `extends`
 PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # overrides cannot add entries here
 SHORT = {name: f"training.{name}" for name in ("device", "precision", "init_from")}
 
@@ -109,8 +108,8 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         if base is None:
             raise RecipeError(f"{where}: no file {base_name} beside {path.name}.{_nearby([beside])}")
         inherited = _load_tree(base, data_available, trust, (*extending, file))
-        for own in OF_ONE_SYSTEM:
-            inherited.pop(own, None)
+        for of_one_system in ("name", "published"):
+            inherited.pop(of_one_system, None)
     tree = merge(inherited, tree)
     if data_available or without_data is None:
         return tree

@@ -22,7 +22,7 @@ from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark
 from toolkit.recipe.references import Tagged
 from toolkit.recipe.schema import Recipe, plain_values
 
-Path = tuple[str, ...]
+Keypath = tuple[str, ...]
 FILE_KEYS = ("extends", "without_data")  # keys of files that a resolved recipe does not have
 IDENTITIES = ("plugin", "name", "source")  # keys that name what a part is
 
@@ -38,7 +38,7 @@ def schema_of(cls: type) -> dict[str, tuple[Any, Any]]:
     return schema
 
 
-def annotation_at(path: Path) -> Any:
+def annotation_at(path: Keypath) -> Any:
     """The type of the value at a path of a recipe, None if a recipe has no such path; a level may have any name."""
     annotation: Any = Recipe
     for key in path:
@@ -74,7 +74,7 @@ def spelled_out(value: Any, annotation: Any, mark: Mark | None) -> Any:
     return Keys({key: value}, {key: mark}) if key else value
 
 
-def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
+def known_paths(tree: Any, path: Keypath = ()) -> Iterator[str]:
     """Every dotted path that the schema knows in a recipe, with the names of its levels, heads and losses."""
     annotation, tree = annotation_at(path), tree if isinstance(tree, Mapping) else {}
     for key in schema_of(annotation) if is_dataclass(annotation) else tree:
@@ -83,7 +83,7 @@ def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
         yield from known_paths(tree.get(key), here)
 
 
-def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
+def merge(base: Keys, child: Keys, path: Keypath = ()) -> Keys:
     """The child's keys on top of the base's, in a new mapping, where each key has the mark of the value that counts."""
     annotation = annotation_at(path)
     out = Keys(base, {**base.marks, **child.marks})

@@ -47,13 +47,10 @@ class HeadSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec(PartSpec):
-    """A loss `on` a head's logits, an embedding, a list of them, or "*", every head; `weight` is its factor in the sum.
-
-    `target` is for a loss on an embedding; a loss on a head has the head's target.
-    """
+    """A loss `on` a head's logits, an embedding, a list of them, or "*", every head; `weight`: its factor in the sum."""
 
     on: str | tuple[str, ...]
-    target: str = "label"
+    target: str = "label"  # of a loss on an embedding; a loss on a head has the head's target
     weight: float = 1.0
 
     def __post_init__(self):
@@ -62,14 +59,10 @@ class LossSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationSpec(PartSpec):
-    """A random change of the training part.
+    """A random change of the training part."""
 
-    `p` is the probability that a segment is changed (for features: a level of a segment; if rows are mixed: a batch);
-    `on` names the level or levels whose waveform or features are changed; null: all.
-    """
-
-    p: float = 1.0
-    on: str | tuple[str, ...] | None = None
+    p: float = 1.0  # the probability for a segment (for features: a level of a segment; if rows are mixed: a batch)
+    on: str | tuple[str, ...] | None = None  # the level or levels whose waveform or features are changed; null: all
 
     def __post_init__(self):
         if not 0 <= self.p <= 1:
@@ -78,14 +71,11 @@ class AugmentationSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class CovariateSpec:
-    """Something about an utterance that the fusion takes: label (given), predicted (by a small head), or shuffled.
-
-    Only with `predicted`: `level`, whose frames the small head reads; `weight` of its cross entropy, 0.1 by default.
-    """
+    """Something about an utterance that the fusion takes: label (given), predicted (by a small head), or shuffled."""
 
     source: Literal["label", "predicted", "shuffled"]
-    level: str | None = None
-    weight: float | None = None
+    level: str | None = None  # only with predicted: whose frames the small head reads
+    weight: float | None = None  # only with predicted: of its cross entropy, 0.1 by default
 
     def __post_init__(self):
         if self.source == "predicted":
@@ -171,10 +161,8 @@ class AudioSpec:
         if self.sample_rate > HIGHEST_RATE:
             raise BadField("sample_rate", f"must be at most {HIGHEST_RATE:,}, not {self.sample_rate:,}.")
         if not 0.5 < self.segment_seconds * self.sample_rate <= LONGEST_SEGMENT:  # 0.5 rounds to none
-            most = f"{LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
-            raise BadField(
-                "segment_seconds", f"must be at least a sample and at most {most}, not {self.segment_seconds}."
-            )
+            limits = f"at least a sample and at most {LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
+            raise BadField("segment_seconds", f"must be {limits}, not {self.segment_seconds}.")
 
     @property
     def segment_samples(self) -> int:

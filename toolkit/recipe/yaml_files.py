@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from toolkit.errors import RecipeError
 from toolkit.files import read_text
 from toolkit.recipe.locations import Keys, Mark
-from toolkit.recipe.reading import merge
+from toolkit.recipe.reading import Keypath, merge
 from toolkit.recipe.references import CORE, MOST_VALUES, Tagged, resolve
 
 LOOKED_UP = ("!ref", "!copy", "!PLACEHOLDER")
@@ -28,7 +28,6 @@ CODE = ("!new:", "!apply:", "!applyref:", "!name:", "!module:", CORE + "python/"
 TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
 OTHERS = tuple(CORE + name for name in ("int", "float", "bool", "null"))
 PLAIN = (CORE + "map", CORE + "seq", *TEXT, *OTHERS)
-Keypath = tuple[str, ...]
 NO_RECIPE: Keypath = ("",)  # no key of a recipe
 
 
