@@ -6,8 +6,8 @@ import pytest
 from recipe_files import BASE, args_of, refused
 
 from toolkit.recipe.loading import load_recipe
-from toolkit.recipe.references import arithmetic
 from toolkit.recipe.schema import CovariateSpec, PartSpec
+from toolkit.recipe.yaml_files import arithmetic
 
 
 def test_a_child_says_only_what_differs(child):

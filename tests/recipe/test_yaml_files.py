@@ -5,8 +5,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from toolkit.errors import RecipeError
-from toolkit.recipe.references import Tagged
-from toolkit.recipe.yaml_files import Keys, read_value, read_yaml
+from toolkit.recipe.locations import Keys, Tagged
+from toolkit.recipe.yaml_files import read_value, read_yaml
 
 
 def write(folder, **files):

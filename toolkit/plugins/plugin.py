@@ -81,10 +81,7 @@ class Plugin:
         return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
-        """Make an instance from a recipe's arguments and what the system gives, of which it gets what it names.
-
-        Raises: RecipeError if an argument does not fit, or the constructor refuses its value; PluginError otherwise.
-        """
+        """Make an instance from a recipe's arguments and what the system gives, of which it gets what it names."""
         cls, checked = self.load(), self.check_args(args)
         given = {each.name: context[each.name] for each in read_arguments(cls) if each.name in (context or {})}
         try:
@@ -176,8 +173,7 @@ def _blame(error: BaseException) -> str | None:
     plugin = plugins[-1]
     if isinstance(error, NotImplementedError) and by_us:
         return _about(plugin, f" has no `{raised_in.f_code.co_name}`, which its contract requires.")
-    entered = next(index for index, (frame, _) in enumerate(steps) if _plugin(frame) is plugin)
-    own = [(frame.f_code, line) for frame, line in steps[entered:] if _package(frame) == plugin.package]
+    own = [(frame.f_code, line) for frame, line in steps if _package(frame) == plugin.package]
     method, place = "forward", plugin.spec.target
     if own:
         (first, _), (last, line) = own[0], own[-1]

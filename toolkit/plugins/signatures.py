@@ -1,5 +1,6 @@
 """Constructor arguments: read from signature and docstring, checked before anything is built."""
 
+import contextlib
 import inspect
 import json
 import re
@@ -85,8 +86,12 @@ def check_arguments(
 
 def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collection[str] = ()) -> dict[str, Any]:
     """A recipe's arguments completed with those defaults that YAML can express: later, they may be others."""
-    defaults = {a.name: a.default for a in read_arguments(cls) if a.name not in context and _can_be_written(a)}
-    found = defaults | _renamed(cls, args)
+    free, found = [argument for argument in read_arguments(cls) if argument.name not in context], {}
+    for argument in free:
+        with contextlib.suppress(TypeError, ValueError):
+            check_value(json.loads(json.dumps(argument.default, allow_nan=False)), argument.annotation)
+            found[argument.name] = argument.default
+    found |= _renamed(cls, args)
     return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 
 
@@ -94,14 +99,6 @@ def _renamed(cls: type, args: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments under their present names: a class's `renamed` holds old name -> present name."""
     names = getattr(cls, "renamed", {})
     return {names.get(name, name): value for name, value in args.items()}
-
-
-def _can_be_written(argument: Argument) -> bool:
-    try:
-        check_value(json.loads(json.dumps(argument.default, allow_nan=False)), argument.annotation)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def read_meanings(cls: type) -> dict[str, str]:

@@ -18,9 +18,8 @@ from toolkit.files import resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
 from toolkit.recipe.reading import annotation_at, defaults, known_paths, merge, read_plain, spelled_out
-from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
-from toolkit.recipe.yaml_files import read_value, read_yaml
+from toolkit.recipe.yaml_files import read_value, read_yaml, resolve
 
 PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # overrides cannot add entries here
 SHORT = {name: f"training.{name}" for name in ("device", "precision", "init_from")}

@@ -29,6 +29,15 @@ class Keys(dict):
 
 
 @dataclass(frozen=True)
+class Tagged:
+    """A value with one of HyperPyYAML's tags, before anything is looked up or run; !copy is read as !ref."""
+
+    tag: str
+    value: Any
+    mark: Mark
+
+
+@dataclass(frozen=True)
 class Location:
     """A dotted path ("" for the whole recipe) with the position of its value and the value itself, where known."""
 

@@ -18,8 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.recipe.checks import BadField, Mismatch, check_value, members, words
-from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark
-from toolkit.recipe.references import Tagged
+from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark, Tagged
 from toolkit.recipe.schema import Recipe, plain_values
 
 Keypath = tuple[str, ...]

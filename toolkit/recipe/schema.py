@@ -47,7 +47,7 @@ class HeadSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec(PartSpec):
-    """A loss `on` a head's logits, an embedding, a list of them, or "*", every head; `weight`: its factor in the sum."""
+    """A loss `on` a head's logits, an embedding, a list of them, or "*": all heads; `weight`: its factor in the sum."""
 
     on: str | tuple[str, ...]
     target: str = "label"  # of a loss on an embedding; a loss on a head has the head's target
