@@ -1,8 +1,4 @@
-"""The plugins of all installed distributions: listed, and found by kind and name. Imports none of them.
-
-Declarations are read separately: a broken one is listed with its reason and the others work. If two distributions
-declare the same kind and name, a recipe has to write `distribution:name`.
-"""
+"""The plugins of all installed distributions: listed, broken ones too, and found by kind and name. Imports none."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

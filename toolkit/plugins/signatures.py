@@ -102,20 +102,18 @@ def _renamed(cls: type, args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_meanings(cls: type) -> dict[str, str]:
-    """Argument -> meaning, from the Args sections of a class, its parents and their constructors."""
+    """Argument -> meaning, from the Args sections of a class, its parents and their constructors.
+
+    An entry of a section is `name: meaning` or `name (type): meaning`, on one line or more, as Google writes it.
+    """
+    entry = re.compile(r"^\*{0,2}(\w+)(?: \([^)]*\))?:(.*\n(?:[ \t].*\n)*)", re.MULTILINE)
     meanings: dict[str, str] = {}
     for owner in (owner for parent in cls.__mro__[:-1] for owner in (parent, vars(parent).get("__init__"))):
-        meanings = parse_args_section(getattr(owner, "__doc__", None) or "") | meanings
+        text = inspect.cleandoc(getattr(owner, "__doc__", None) or "")
+        section = re.search(r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", f"{text}\n", re.MULTILINE)
+        for name, meaning in entry.findall(textwrap.dedent(section[1])) if section else ():
+            meanings.setdefault(name, " ".join(meaning.split()))
     return meanings
-
-
-def parse_args_section(docstring: str) -> dict[str, str]:
-    """Entries of a Google docstring's Args section: `name: meaning` or `name (type): meaning`, on one line or more."""
-    text = f"{inspect.cleandoc(docstring)}\n"
-    section = re.search(r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", text, re.MULTILINE)
-    entry = re.compile(r"^\*{0,2}(\w+)(?: \([^)]*\))?:(.*\n(?:[ \t].*\n)*)", re.MULTILINE)
-    found = entry.findall(textwrap.dedent(section[1])) if section else []
-    return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 def read_source(cls: type) -> str:

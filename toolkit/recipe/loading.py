@@ -13,6 +13,8 @@ from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, get_origin
 
+from ruamel.yaml import YAML
+
 from toolkit.errors import RecipeError, nearest
 from toolkit.files import resolved
 from toolkit.recipe.checks import members
@@ -68,8 +70,6 @@ def shipped_recipes() -> dict[str, Path]:
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
     """Plain values, such as a recipe's `as_dict`, as YAML in their order; `load_recipe` reads the same recipe."""
-    from ruamel.yaml import YAML
-
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.width = 10_000

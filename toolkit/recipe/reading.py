@@ -1,13 +1,6 @@
 """Merges trees of values by the types of a recipe's dataclasses, and makes checked dataclasses from them.
 
-How `merge` puts the keys of an extending file, of `without_data` or of overrides on top of a base:
-
-- Mappings are merged key by key; everything else, lists included, is replaced.
-- `null` removes an inherited key. Where null is itself a value (`fold`, `training.max_grad_norm`, the entries of
-  `label_map`), it sets null. Where nothing is inherited, it stays null.
-- A changed `plugin` drops the inherited `args`, and so does a changed name of a protocol, an optimizer or a schedule; a
-  changed `source` of a covariate drops the inherited `level` and `weight`. A distribution that is put before a plugin's
-  name only says which one was meant.
+docs/recipes.md has the rules by which a file that extends another, `without_data` and overrides are merged.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,8 +15,6 @@ from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark, Tagged
 from toolkit.recipe.schema import Recipe, plain_values
 
 Keypath = tuple[str, ...]
-FILE_KEYS = ("extends", "without_data")  # keys of files that a resolved recipe does not have
-IDENTITIES = ("plugin", "name", "source")  # keys that name what a part is
 
 
 @cache
@@ -64,7 +55,7 @@ def defaults(cls: type = Recipe) -> Keys:
 def _identity_key(annotation: Any) -> str | None:
     """The key that names what a part of a recipe is, such as `plugin`; None for any other annotation."""
     first = next(iter(schema_of(annotation))) if is_dataclass(annotation) and annotation is not Recipe else None
-    return first if first in IDENTITIES else None
+    return first if first in ("plugin", "name", "source") else None
 
 
 def spelled_out(value: Any, annotation: Any, mark: Mark | None) -> Any:
@@ -138,7 +129,7 @@ def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any
 
 def _read_dataclass(cls: type, values: Mapping[str, Any], location: Location) -> Any:
     read: dict[str, Any] = {}
-    known = [*schema_of(cls), *(FILE_KEYS if cls is Recipe else ())]
+    known = [*schema_of(cls), *(("extends", "without_data") if cls is Recipe else ())]
     for key in values:
         if key not in schema_of(cls):
             near = did_you_mean(key, known)
