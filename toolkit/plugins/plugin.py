@@ -20,7 +20,6 @@ from toolkit.recipe.checks import Mismatch, check_value
 from toolkit.recipe.locations import NOWHERE, Location
 
 ORIGIN = "_toolkit_origin"  # attribute of what another distribution's plugin built: the Plugin, for messages
-OURS = ("toolkit", "toolkit_plugins")
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def _blame(error: BaseException) -> str | None:
     steps = list(traceback.walk_tb(error.__traceback__))  # each call's frame and line, the one that raised last
     plugins = [plugin for frame, _ in steps if (plugin := _plugin(frame))]
     raised_in, _ = steps[-1]
-    by_us = _package(raised_in) in OURS
+    by_us = _package(raised_in) in ("toolkit", "toolkit_plugins")
     if not plugins or (isinstance(error, ShapeError) and not by_us):
         return None
     plugin = plugins[-1]

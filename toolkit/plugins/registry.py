@@ -48,7 +48,7 @@ class Registry:
         infos = [PluginInfo(None, d.name, d.distribution, d.version, "", "broken", why) for d, why in self._broken]
         for plugin in self._plugins:
             spec, d, module = plugin.spec, plugin.declaration, plugin.spec.target.partition(":")[0]
-            same = [other for other in self._usable(spec.name) if other.spec.kind == spec.kind]
+            same = [other for other in self._called(spec.name) if other.spec.kind == spec.kind and not other.problem]
             status, error = "ok", None
             if plugin.problem or not has_module(module):
                 status, error = "broken", plugin.problem or f"there is no module {module}"
@@ -62,15 +62,16 @@ class Registry:
     def find(self, kind: str | None, name: str, where: Location = NOWHERE) -> Plugin:
         """The plugin of a kind, or of any, with a name as recipes write it, perhaps with "distribution:" before it."""
         kinds = KINDS if kind is None else (kind_called(kind).name,)
-        usable, at = self._usable(name), where.before("plugin")
+        called, at = self._called(name), where.before("plugin")
+        usable = [plugin for plugin in called if not plugin.problem]
         found = [plugin for plugin in usable if plugin.spec.kind in kinds]
         if len(found) == 1:
             return replace(found[0], where=where)
         if found:
             names = (f"{p.spec.kind} {p.full_name}" if kind is None else repr(p.full_name) for p in found)
             raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {join(names, 'or')}.")
-        for plugin in self._plugins:
-            if _is_called(plugin, name) and (plugin.spec.kind in kinds or plugin.spec.kind not in KINDS):
+        for plugin in called:
+            if plugin.spec.kind in kinds or plugin.spec.kind not in KINDS:
                 raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
         same_kind = [plugin for plugin in self._plugins if plugin.spec.kind in kinds]
         near = did_you_mean(name, [known for p in same_kind for known in (p.spec.name, p.full_name)])
@@ -80,8 +81,12 @@ class Registry:
         problem = f"{at}No {kind or 'plugin'} is called {name!r}.{hint}{note}"
         raise UnknownPlugin(f"{problem} `toolkit list-plugins` lists all.")
 
-    def _usable(self, name: str) -> list[Plugin]:
-        called = [plugin for plugin in self._plugins if _is_called(plugin, name) and not plugin.problem]
+    def _called(self, name: str) -> list[Plugin]:
+        distribution, colon, short = name.rpartition(":")
+        called = [plugin for plugin in self._plugins if plugin.spec.name == short]
+        if colon:
+            same = canonicalize_name(distribution)
+            called = [plugin for plugin in called if canonicalize_name(plugin.declaration.distribution) == same]
         return sorted(called, key=lambda plugin: plugin.full_name)
 
 
@@ -105,9 +110,3 @@ def find_part(kind: str, part: PartSpec) -> Plugin:
 def build(kind: str, part: PartSpec, context: Mapping[str, Any] | None = None) -> Any:
     """Build the plugin that a part of a recipe names, with its arguments; errors as for `Plugin.build`."""
     return find_part(kind, part).build(part.args, context)
-
-
-def _is_called(plugin: Plugin, name: str) -> bool:
-    distribution, colon, short = name.rpartition(":")
-    found = canonicalize_name(plugin.declaration.distribution)
-    return plugin.spec.name == short and (not colon or canonicalize_name(distribution) == found)

@@ -55,10 +55,7 @@ def read_arguments(cls: type) -> list[Argument]:
 def check_arguments(
     cls: type, args: Mapping[str, Any], *, context: Collection[str] = (), what: str, where: Location
 ) -> dict[str, Any]:
-    """A recipe's arguments, checked and converted by the annotations of a class's constructor.
-
-    `context` names those that the system gives; `what` and `where` are the plugin in words and its location.
-    """
+    """A recipe's arguments, checked and converted by a class's signature; `context`: those that the system gives."""
     arguments = {argument.name: argument for argument in read_arguments(cls)}
     free = [name for name in arguments if name not in context]
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in _parameters(cls))

@@ -106,9 +106,8 @@ def type_text(annotation: Any) -> str:
         return " | ".join(map(repr, inner))
     if kind in UNIONS:
         return " | ".join(map(type_text, inner))
-    if kind is Ellipsis or kind is type(None):
-        return "..." if kind is Ellipsis else "None"
-    name = getattr(kind, "__name__", str(kind).replace("typing.", ""))
+    special = {Ellipsis: "...", type(None): "None"}
+    name = special.get(kind) or getattr(kind, "__name__", str(kind).replace("typing.", ""))
     return f"{name}[{', '.join(map(type_text, inner))}]" if inner else name
 
 

@@ -35,10 +35,7 @@ def load_recipe(
     trust: bool = False,  # run the tags that run code: only for files whose author you trust
     search_folder: Path | None = None,  # where to look first, such as the folder of a recipe's train.py
 ) -> Recipe:
-    """Read a recipe with all files that it extends, and check it; its plugins are checked when they are built.
-
-    Raises: RecipeError for the first thing that is wrong, with its key and file.
-    """
+    """Read a recipe with all files that it extends, and check it; its plugins are checked when they are built."""
     file = find_recipe(path, search_folder)
     tree = _load_tree(file, data_available, trust, ())
     tree = merge(tree, override_tree(overrides, tree, file.parent, trust))

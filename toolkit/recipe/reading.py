@@ -94,8 +94,7 @@ def merge(base: Keys, child: Keys, path: Keypath = ()) -> Keys:
         elif key in out:
             del out[key]
         elif is_dataclass(kind) and get_origin(annotation) is Mapping:
-            near = did_you_mean(key, out)
-            raise RecipeError(f"{where}: null removes, but nothing of this name is inherited.{near}")
+            raise RecipeError(f"{where}: null removes, but nothing of this name is inherited.{did_you_mean(key, out)}")
         else:
             out[key] = None
     return out

@@ -123,8 +123,8 @@ class TrainingSpec:
     @property
     def has_arguments(self) -> bool:
         """Whether an optimizer or the schedule has or needs arguments, which only torch can check."""
-        specs, need_none = (self.optimizer, self.schedule, *self.groups.values()), ("constant", "linear", "cosine")
-        return any(spec.args for spec in specs) or self.schedule.name not in need_none
+        specs = (self.optimizer, self.schedule, *self.groups.values())
+        return any(spec.args for spec in specs) or self.schedule.name not in ("constant", "linear", "cosine")
 
     @property
     def probe_settings(self) -> "TrainingSpec":

@@ -29,7 +29,6 @@ LONGEST_TEXT = 2**18  # characters of a file
 NO_RECIPE: Keypath = ("",)  # no key of a recipe
 POINTER = re.compile(r"<([^<>]+)>")
 INCLUDE = "!include:"
-LOOKED_UP = ("!ref", "!copy", "!PLACEHOLDER")
 CORE = "tag:yaml.org,2002:"
 CODE = ("!new:", "!apply:", "!applyref:", "!name:", "!module:", CORE + "python/")
 TEXT = tuple(CORE + name for name in ("str", "timestamp", "value"))
@@ -40,8 +39,7 @@ PLAIN = (CORE + "map", CORE + "seq", *TEXT, *OTHERS)
 def read_yaml(path: Path, *, at: Keypath = NO_RECIPE, trust: bool = False, budget: Iterator[int] | None = None) -> Keys:
     """Read a file that holds a mapping, and the files that it includes, as plain values and Tagged.
 
-    Args: at: the key of a recipe that the file gives, () for a whole recipe; trust: whether tags that run code are kept
-        instead of refused; budget: a number for each value that may be read.
+    `at` is the key of a recipe that the file gives, () for all; `budget` has a number for each value that may be read.
     """
     try:
         text = read_text(path)
@@ -92,7 +90,7 @@ class _Reader:
                 problem = f"the tag {tag.replace(CORE, '!!')} runs code, and a recipe only holds values."
                 raise self._error(node, f"{problem} If you trust whoever wrote it, pass --trust-recipe.")
             return Tagged(tag, None if node.value == "" else self._content(node, at), self._mark(node))
-        if isinstance(node, ScalarNode) and tag in LOOKED_UP:
+        if isinstance(node, ScalarNode) and tag in ("!ref", "!copy", "!PLACEHOLDER"):
             return Tagged(tag.replace("copy", "ref"), node.value, self._mark(node))
         if tag not in PLAIN:
             known = "!ref, !copy, !include:file.yaml, !PLACEHOLDER"
@@ -102,7 +100,17 @@ class _Reader:
     def _content(self, node: Node, at: Keypath) -> Any:
         if isinstance(node, SequenceNode):
             return [self.value(child, (*at, "")) for child in node.value]
-        return self._mapping(node, at) if isinstance(node, MappingNode) else self._scalar(node)
+        if isinstance(node, MappingNode):
+            return self._mapping(node, at)
+        if node.tag not in OTHERS:
+            return node.value
+        try:
+            value = self.yaml.constructor.construct_object(node)
+        except (ValueError, LookupError):
+            raise self._error(node, f"{node.value!r} is not a value of {node.tag.replace(CORE, '!!')}.") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._error(node, f"{node.value} is not finite; a recipe's numbers must be.")
+        return value
 
     def _mapping(self, node: MappingNode, at: Keypath) -> Keys:
         out = Keys()
@@ -116,17 +124,6 @@ class _Reader:
             out[key] = self.value(value_node, (*at, key))
             out.marks[key] = self._mark(key_node)
         return out
-
-    def _scalar(self, node: ScalarNode) -> Any:
-        if node.tag not in OTHERS:
-            return node.value
-        try:
-            value = self.yaml.constructor.construct_object(node)
-        except (ValueError, LookupError):
-            raise self._error(node, f"{node.value!r} is not a value of {node.tag.replace(CORE, '!!')}.") from None
-        if isinstance(value, float) and not math.isfinite(value):
-            raise self._error(node, f"{node.value} is not finite; a recipe's numbers must be.")
-        return value
 
     def _include(self, node: Node, at: Keypath) -> Keys:
         if not isinstance(node, MappingNode) and node.value:
