@@ -85,6 +85,7 @@ def test_every_value_knows_its_file(child):
         ("model: {losses: {classification: {on: [mfcc, mfcc]}}}", r"on .*each once, not \['mfcc', 'mfcc'\]"),
         ("model: {levels: {fused: {plugin: mfcc}}}", r"model\.levels\.fused .*'fused' is reserved"),
         ("model: {levels: {heads: {plugin: mfcc}}}", "reserved"),
+        ("model: {heads: {type: {plugin: linear}}}", r"model\.heads\.type .*'type' is reserved"),
         ("model: {covariates: {note: {source: label}}}", "reserved"),
         ("model: {heads: {emotion: {target: note}}}", r"model\.heads\.emotion\.target .*column 'note' is reserved"),
         ("model: {losses: {classification: {target: note}}}", r"classification\.target .*column 'note' is reserved"),

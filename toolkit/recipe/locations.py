@@ -12,9 +12,8 @@ class Mark:
     line: int = 0
 
     def __str__(self):
-        if not self.source:
-            return "on the command line"
-        return f"in {self.source}" + (f", line {self.line}" if self.line else "")
+        line = f", line {self.line}" if self.line else ""
+        return f"in {self.source}{line}" if self.source else "on the command line"
 
 
 COMMAND_LINE = Mark("")

@@ -106,9 +106,9 @@ def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
     old, new = base.get(identity), child.get(identity)
     if None in (identity, old, new):
         return ()
-    (one, _, name), (other, _, called) = (str(value).rpartition(":") for value in (old, new))
-    if name == called and (one == other or "" in (one, other)):  # `distribution:` says which one was meant
-        return ()
+    (old_from, _, old_name), (new_from, _, new_name) = (str(value).rpartition(":") for value in (old, new))
+    if old_name == new_name and (old_from == new_from or "" in (old_from, new_from)):
+        return ()  # `distribution:` only says which one was meant
     return ("level", "weight") if identity == "source" else ("args",)
 
 

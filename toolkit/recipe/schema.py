@@ -15,12 +15,13 @@ MOST_PARTS = 100  # of each kind in a system
 FUSED = "fused"
 EVERY_HEAD = "*"
 GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
-# Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns.
+# Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns, attributes of torch's modules.
 TAKEN = {
     "levels": (FUSED, *GROUPS, "id", "reference", "note", "file"),
     "covariates": ("label", "id", "path", "note"),
     "targets": ("note",),
 }
+OF_MODULES = ("children", "float", "items", "keys", "modules", "train", "training", "type", "update", "values")
 
 
 def names_in(on: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ class ModelSpec:
                 raise BadField(family, f"has {len(parts)} entries; {MOST_PARTS} are allowed.")
             for name, part in parts.items():
                 _check_name(family, name)
-                if name in TAKEN.get(family, ()):
+                if name in (*TAKEN.get(family, ()), *OF_MODULES):
                     raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
                 if (target := getattr(part, "target", None)) in TAKEN["targets"]:
                     raise BadField(f"{family}.{name}.target", f"cannot be used: the column {target!r} is reserved.")
