@@ -40,10 +40,7 @@ def test_files_that_include_each_other_ten_times(child, write):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (
-            "{n_fft: 1000000000}",
-            "model.levels.x.args.n_fft in child.yaml, line 2: extractor 'mfcc': n_fft is",
-        ),
+        ("{n_fft: 1000000000}", "model.levels.x.args.n_fft in child.yaml, line 2: extractor 'mfcc': n_fft is"),
         ("{layers: 1000000}", "model.levels.x.args.layers in child.yaml, line 2: extractor 'mfcc': layers is"),
         ("{hop: 1}", "hop is 1; it has to be at least 32 with n_fft 2048"),
     ],

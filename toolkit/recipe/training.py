@@ -130,10 +130,9 @@ class TrainingSpec:
     def probe_settings(self) -> "TrainingSpec":
         """The settings of the probe phase: its own, or the training's where it has none; no groups."""
         probe = self.probe
-        rates = {"learning_rate": probe.learning_rate, "weight_decay": probe.weight_decay}
-        own = {"epochs": probe.epochs, "patience": probe.patience, "optimizer": replace(self.optimizer, **rates)}
-        own |= {"probe": ProbeSpec(), "average": AverageSpec(), "groups": {}}
-        return replace(self, **own, min_epochs=0, warmup_steps=0, compile=False)
+        optimizer = replace(self.optimizer, learning_rate=probe.learning_rate, weight_decay=probe.weight_decay)
+        off = {"probe": ProbeSpec(), "average": AverageSpec(), "groups": {}, "min_epochs": 0, "warmup_steps": 0}
+        return replace(self, epochs=probe.epochs, patience=probe.patience, optimizer=optimizer, compile=False, **off)
 
     def group_settings(self, name: str) -> OptimizerSpec:
         """The settings of a parameter group: its own, or the optimizer's where it has none."""
