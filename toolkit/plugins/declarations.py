@@ -86,8 +86,7 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
     """The plugins of each declaration, or why it is broken; `refresh` uses no cached answers."""
     # What is installed counts: another distribution can repair or break a plugin's import.
     metadata = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
-    variables = [os.environ.get(name) for name in (LIMIT, "PYTHONPATH")]
-    environment = [FORMAT, sys.version, *sys.path, *variables, *metadata]
+    environment = [FORMAT, sys.version, *sys.path, os.environ.get(LIMIT), os.environ.get("PYTHONPATH"), *metadata]
     with ThreadPoolExecutor(max_workers=8) as pool:
         asked = {d: pool.submit(_probe, d, environment, refresh) for d in declarations if not d.own}
         answers = [asked[d].result() if d in asked else read_declaration(d.module) for d in declarations]

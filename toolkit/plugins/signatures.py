@@ -127,5 +127,4 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
         signature = inspect.signature(cls, eval_str=True)
     except Exception:  # an annotation that only type checkers can resolve: all that are text stay text
         signature = inspect.signature(cls)
-    found = signature.parameters.values()
-    return [each.replace(annotation=Any) if each.annotation is REQUIRED else each for each in found]
+    return [p.replace(annotation=Any) if p.annotation is REQUIRED else p for p in signature.parameters.values()]
