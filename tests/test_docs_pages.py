@@ -25,7 +25,7 @@ from toolkit.corpus.utterance import COLUMNS
 from toolkit.hookspecs import CONTRACT_VERSION
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.registry import default_registry
-from toolkit.plugins.scaffold import Package
+from toolkit.plugins.scaffold import render_package, template_values
 from toolkit.plugins.signatures import REQUIRED, read_arguments
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.reading import defaults, known_paths
@@ -80,7 +80,7 @@ def test_the_page_on_recipes_has_every_optimizer_and_schedule_with_its_arguments
     rows = {row[0]: re.findall(r"(\w+)(?: \((\w[\w.]*)\))?", row[1]) for row in table(page, "schedule")}
     assert list(rows) == list(SCHEDULES)
     for name, cls in SCHEDULES.items():
-        arguments = [a for a in read_arguments(cls, SCHEDULE_GIVEN) if not a.given]
+        arguments = [a for a in read_arguments(cls) if a.name not in SCHEDULE_GIVEN]
         assert rows[name] == [(a.name, "" if a.default is REQUIRED else f"{a.default:g}") for a in arguments]
 
 
@@ -215,8 +215,8 @@ def test_the_page_of_commands_is_what_help_prints():
 def test_the_tables_on_writing_plugins_are_those_of_the_contract():
     page = DOCS / "writing-a-plugin.md"
     written, asked = table(page, "kind"), table(page, "kind", after="## What each kind has to do")
-    modules = {kind.name: Package(kind, "mine").render()[f"src/mine/{kind.name}.py"] for kind in KINDS.values()}
-    summaries = [(name, text.splitlines()[0].strip('".')) for name, text in modules.items()]
+    packages = {kind.name: render_package(template_values(kind, "mine")) for kind in KINDS.values()}
+    summaries = [(kind, files[f"src/mine/{kind}.py"].splitlines()[0].strip('".')) for kind, files in packages.items()]
     assert [tuple(row) for row in written] == summaries
     assert [row[:2] for row in asked] == [[kind.name, kind.base] for kind in KINDS.values()]
     for kind, base, methods, attributes, given in asked:

@@ -216,7 +216,7 @@ def test_what_is_computed_live_is_what_would_be_stored(tmp_path):
         ("  loud: {plugin: gain, p: 1.5}", "augmentations.loud.p in augmented.yaml, line 6: must be a probability f"),
         ("  loud: {plugin: gian}", "augmentations.loud.plugin in augmented.yaml, line 6: No augmentation is called"),
         ("  loud: {plugin: gain, on: mfc}", "names 'mfc', an unknown level. Did you mean 'mfcc'?"),
-        ("  loud: {plugin: gain, on: []}", "augmentations.loud.on in augmented.yaml, line 6: names nothing"),
+        ("  loud: {plugin: gain, on: []}", "augmentations.loud.on in augmented.yaml, line 6: must name at least one"),
         ("  loud: {plugin: gain, args: {dbs: [1, 2]}}", "has no argument 'dbs'. Did you mean 'db'?"),
         ("  loud: {plugin: gain, args: {db: [2, 1]}}", "db is [2, 1]; the first number must not be above the second"),
         ("  mixup: {plugin: mixup, on: mfcc}", "augmentations.mixup.on in augmented.yaml, line 6: 'mixup' mixes"),

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from toolkit.cli.main import main
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.registry import default_registry
-from toolkit.plugins.scaffold import Package
+from toolkit.plugins.scaffold import template_values
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 
@@ -61,7 +61,7 @@ def installed(packages):
         default_registry.cache_clear()
         yield packages
     default_registry.cache_clear()
-    modules = tuple(Package(KINDS[kind], name).module for kind, name in NAMES.items())
+    modules = [name.replace("-", "_") for name in NAMES.values()]
     for module in [module for module in sys.modules if module.split(".")[0] in modules]:
         del sys.modules[module]
 
@@ -178,8 +178,8 @@ def test_without_output_the_folder_has_the_plugins_name(tmp_path, monkeypatch):
     [("my-prosody", "my_prosody", "MyProsody"), ("x2_vector", "x2_vector", "X2Vector"), ("a", "a", "A")],
 )
 def test_names_are_made_valid(name, module, class_name):
-    package = Package(KINDS["extractor"], name)
-    assert (package.module, package.class_name) == (module, class_name)
+    values = template_values(KINDS["extractor"], name)
+    assert (values["module"], values["class_name"]) == (module, class_name)
 
 
 @pytest.mark.parametrize(

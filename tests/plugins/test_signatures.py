@@ -8,7 +8,6 @@ from toolkit.errors import RecipeError
 from toolkit.plugins.signatures import (
     REQUIRED,
     check_arguments,
-    parse_args_section,
     read_arguments,
     read_meanings,
     read_source,
@@ -50,9 +49,9 @@ class Mfcc(Parent):
 
 
 def test_arguments_come_with_type_default_and_meaning():
-    sample_rate, n_mfcc, hop, window = read_arguments(Mfcc, ("sample_rate",))
-    assert (sample_rate.given, sample_rate.default) == (True, REQUIRED)
-    assert (n_mfcc.type, n_mfcc.default, n_mfcc.given) == ("int", 40, False)
+    sample_rate, n_mfcc, hop, window = read_arguments(Mfcc)
+    assert sample_rate.default is REQUIRED
+    assert (n_mfcc.type, n_mfcc.default) == ("int", 40)
     assert n_mfcc.meaning == "number of coefficients, over two lines."
     assert hop.meaning == "step in samples."
     assert (window.type, window.meaning) == ("'hann' | 'hamming'", "shape of the window.")
@@ -64,8 +63,14 @@ def test_the_source_is_read_over_several_lines():
 
 
 def test_a_docstring_without_args_has_no_meanings():
-    assert parse_args_section("Nothing.\n\nReturns:\n    x: y.") == {}
-    assert read_meanings(object) == {}
+    class Other:
+        """Nothing.
+
+        Returns:
+            x: y.
+        """
+
+    assert read_meanings(Other) == read_meanings(object) == {}
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["as it is", "by torch's compiler"])
@@ -207,6 +212,14 @@ def test_a_value_that_does_not_fit_is_shown_with_what_is_needed(value, annotatio
 )
 def test_types_are_written_as_in_source(annotation, text):
     assert type_text(annotation) == text
+
+
+def test_arguments_are_completed_with_defaults_that_yaml_can_express():
+    class Pitch:
+        def __init__(self, *, rate: int = 8, low: float = 50.0, bands: list[int] = (1, 2), unit: type = float):
+            pass
+
+    assert resolved_arguments(Pitch, {"low": 60.0}, context=("rate",)) == {"low": 60.0, "bands": [1, 2]}
 
 
 def test_a_renamed_argument_is_read_under_its_old_name():

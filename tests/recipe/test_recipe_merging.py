@@ -6,8 +6,8 @@ import pytest
 from recipe_files import BASE, args_of, refused
 
 from toolkit.recipe.loading import load_recipe
-from toolkit.recipe.references import arithmetic
 from toolkit.recipe.schema import CovariateSpec, PartSpec
+from toolkit.recipe.yaml_files import arithmetic
 
 
 def test_a_child_says_only_what_differs(child):
@@ -233,17 +233,11 @@ def test_arithmetic_agrees_with_python():
         assert arithmetic(text) is None
 
 
-@pytest.mark.parametrize(
-    ("first", "next_one", "message"),
-    [
-        ("x", "[{0}]", "references give this recipe more than 100000 values"),
-        ("x", "!ref {1}", "references give this recipe more than 100000 values"),
-    ],
-)
-def test_references_that_multiply_are_bounded(child, first, next_one, message):
-    keys = [f"a0: {first}"]
+@pytest.mark.parametrize("next_one", ["[{0}]", "!ref {1}"])
+def test_references_that_multiply_are_bounded(child, next_one):
+    keys = ["a0: x"]
     for number in range(1, 10):
         pointer = f"<model.fusion.args.a{number - 1}>"
         keys.append(f"a{number}: " + next_one.format(", ".join([f"!ref {pointer}"] * 10), pointer * 10))
-    with refused(message):
+    with refused("references give this recipe more than 100000 values"):
         child("model:\n  fusion:\n    args:\n      " + "\n      ".join(keys))

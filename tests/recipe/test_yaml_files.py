@@ -5,8 +5,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from toolkit.errors import RecipeError
-from toolkit.recipe.references import Tagged
-from toolkit.recipe.yaml_files import Keys, read_value, read_yaml
+from toolkit.recipe.locations import Keys, Tagged
+from toolkit.recipe.yaml_files import read_value, read_yaml
 
 
 def write(folder, **files):
@@ -98,12 +98,7 @@ def test_values_that_another_reader_writes_are_read_back(tmp_path):
 )
 def test_a_tag_that_runs_code_is_refused_and_does_not_run(tmp_path, text):
     made = tmp_path / "made"
-    write(
-        tmp_path,
-        b="x: 1",
-        code=f"x: !apply:os.mkdir [{made}]",
-        deep="y: !include:code.yaml",
-    )
+    write(tmp_path, b="x: 1", code=f"x: !apply:os.mkdir [{made}]", deep="y: !include:code.yaml")
     path = write(tmp_path, a=text.format(file=made))
     with pytest.raises(RecipeError, match=r"runs code.*--trust-recipe|cannot be used here|a key must be text"):
         read_yaml(path)

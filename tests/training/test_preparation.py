@@ -58,7 +58,7 @@ def test_a_recipe_with_a_manifest_of_its_own_keeps_its_settings(tmp_path):
 
 def test_a_manifest_replaces_the_recipes_corpus(tmp_path):
     recipe = write_recipe(tmp_path)
-    manifest = tmp_path / "other.csv"
+    manifest = tmp_path / "other \N{GRINNING FACE}.csv"
     manifest.write_text("path,label,split\na.wav,x,train\nb.wav,y,train\nc.wav,y,valid\nd.wav,y,test\n")
     preparation = prepare(load_source(recipe, ["--protocol.name=given"], manifest=manifest))
     assert [u.id for u in preparation.part("test")] == ["d"]

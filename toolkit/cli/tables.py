@@ -129,10 +129,10 @@ def print_plugins(infos: Sequence[Mapping[str, Any]]) -> None:
 def print_plugin(plugin: Plugin) -> None:
     """A plugin's arguments with types, defaults and meanings, and the paper it comes from."""
     console, cls, spec = console_for_output(), plugin.load(), plugin.spec
-    arguments = read_arguments(cls, plugin.context)
-    console.print(Text(f"{spec.kind} {spec.name}", style="bold"), f"from {plugin.release}")
+    arguments = read_arguments(cls)
+    console.print(Text(f"{spec.kind} {spec.name}", style="bold"), f"from {plugin.declaration}")
     console.print(spec.summary)
-    free = [argument for argument in arguments if not argument.given]
+    free = [argument for argument in arguments if argument.name not in plugin.context]
     if free:
         table = plain_table("argument", "type", "default", "meaning", folded=("type", "default", "meaning"))
         for argument in free:
@@ -141,7 +141,7 @@ def print_plugin(plugin: Plugin) -> None:
         console.print(table)
     else:
         console.print("It takes no arguments.")
-    if given := [argument.name for argument in arguments if argument.given]:
+    if given := [argument.name for argument in arguments if argument.name in plugin.context]:
         console.print(f"Given by the system: {', '.join(given)}")
     if source := read_source(cls):
         console.print(f"Source: {source}")

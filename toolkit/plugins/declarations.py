@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,11 +27,11 @@ from packaging.utils import canonicalize_name
 
 from toolkit import hookspecs
 from toolkit.errors import PluginError, one_line
-from toolkit.files import DISTRIBUTION, cache_folder, read_json, write_whole
+from toolkit.files import DISTRIBUTION, cache_folder, write_whole
 from toolkit.hookspecs import GROUP, PluginSpec
 
 LIMIT = "TOOLKIT_PROBE_SECONDS"
-FORMAT = 4  # of the cached answers; raised when the fields of PluginSpec change
+FORMAT = 5  # of the cached answers; raised when the fields of PluginSpec change
 CHILD = """
 import json, os, sys
 sys.path[:] = json.loads(sys.argv[2])
@@ -48,6 +49,9 @@ class Declaration:
     version: str
     name: str  # the entry point's
     module: str  # what the entry point names, "package.module" or "package.module:object"
+
+    def __str__(self):
+        return f"{self.distribution} {self.version}"
 
     @property
     def own(self) -> bool:
@@ -69,37 +73,42 @@ def source_files(module: str) -> list[Path]:
     return [file for file in found if os.path.isfile(file)]
 
 
-def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[list[PluginSpec] | str]:
-    """The plugins of each declaration, or why it is broken: our own are read here, others in subprocesses.
+def has_module(module: str) -> bool:
+    """Whether "package.module" can be found, without importing the package."""
+    package, *rest = module.split(".")
+    spec = find_spec(package)
+    for name in rest:
+        spec = spec and PathFinder.find_spec(name, spec.submodule_search_locations or ())
+    return spec is not None
 
-    `refresh` reads others again instead of using cached answers.
-    """
+
+def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = False) -> list[list[PluginSpec] | str]:
+    """The plugins of each declaration, or why it is broken; `refresh` uses no cached answers."""
     # What is installed counts: another distribution can repair or break a plugin's import.
     metadata = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
-    variables = [os.environ.get(name) for name in (LIMIT, "PYTHONPATH")]
-    environment = [FORMAT, sys.version, *sys.path, *variables, *metadata]
+    environment = [FORMAT, sys.version, *sys.path, os.environ.get(LIMIT), os.environ.get("PYTHONPATH"), *metadata]
     with ThreadPoolExecutor(max_workers=8) as pool:
         asked = {d: pool.submit(_probe, d, environment, refresh) for d in declarations if not d.own}
         answers = [asked[d].result() if d in asked else read_declaration(d.module) for d in declarations]
-    return [answer.get("error") or [PluginSpec(**spec) for spec in answer["specs"]] for answer in answers]
+    return [answer if isinstance(answer, str) else [PluginSpec(**spec) for spec in answer] for answer in answers]
 
 
-def _probe(declaration: Declaration, environment: Sequence[Any], refresh: bool) -> dict[str, Any]:
+def _probe(declaration: Declaration, environment: Sequence[Any], refresh: bool) -> list[dict[str, str]] | str:
     """The answer of a subprocess, from a file that is named by everything it depends on."""
     files = [(file, file.stat()) for file in source_files(declaration.module)]
     states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
     key = json.dumps([environment, asdict(declaration), states])
     kept = cache_folder() / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-    with contextlib.suppress(OSError, PluginError):
+    with contextlib.suppress(OSError, ValueError):
         if not refresh:
-            return read_json(kept, PluginError, "delete it")
+            return json.loads(kept.read_bytes())
     answer = ask_subprocess(declaration.module)
     with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
         write_whole(kept, json.dumps(answer), PluginError, "make it writable")
     return answer
 
 
-def ask_subprocess(module: str) -> dict[str, Any]:
+def ask_subprocess(module: str) -> list[dict[str, str]] | str:
     """The answer of `read_declaration` in a subprocess, within the time limit."""
     limit = float(os.environ.get(LIMIT, "20"))
     command = [sys.executable, "-c", CHILD, module, json.dumps(sys.path)]
@@ -110,16 +119,13 @@ def ask_subprocess(module: str) -> dict[str, Any]:
             output.seek(0)
             return json.loads(output.read().splitlines()[-1])
         except subprocess.TimeoutExpired:
-            return {"error": f"importing {module} took longer than {limit:g} s ({LIMIT} sets the limit)"}
+            return f"importing {module} took longer than {limit:g} s ({LIMIT} sets the limit)"
         except (IndexError, ValueError):
-            return {"error": f"importing {module} ended the process (exit code {done.returncode})"}
+            return f"importing {module} ended the process (exit code {done.returncode})"
 
 
-def read_declaration(module: str) -> dict[str, Any]:
-    """Import a declaration and call its hook: {"specs": [...]}, or {"error": "..."}, why it is broken.
-
-    What it prints goes to standard error.
-    """
+def read_declaration(module: str) -> list[dict[str, str]] | str:
+    """Import a declaration and call its hook: the fields of its plugins, or why it is broken."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             manager = pluggy.PluginManager(GROUP)
@@ -127,12 +133,10 @@ def read_declaration(module: str) -> dict[str, Any]:
             manager.register(EntryPoint(name=module, value=module, group=GROUP).load(), name=module)
             manager.check_pending()
             found = manager.hook.toolkit_register()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may even exit
-        return {"error": f"importing {module} failed: {one_line(error)}"}
+    except (Exception, SystemExit) as error:
+        return f"importing {module} failed: {one_line(error)}"
     specs = found[0] if found else None
     if not isinstance(specs, (list, tuple)) or not all(isinstance(spec, PluginSpec) for spec in specs):
         needed = "a toolkit_register, marked with @toolkit.hookimpl, that returns a list of PluginSpec"
-        return {"error": f"{module} declares nothing: {needed}, is needed"}
-    return {"specs": [asdict(spec) for spec in specs]}
+        return f"{module} declares nothing: {needed}, is needed"
+    return [asdict(spec) for spec in specs]

@@ -39,8 +39,8 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 def kind_called(name: str) -> Kind:
     """The kind of this name; PluginError, with the nearest name, if there is none."""
     if name not in KINDS:
-        near = did_you_mean(name, KINDS)
-        raise PluginError(f"No kind of plugin is called {name!r}.{near} Kinds: {', '.join(KINDS)}.")
+        known = ", ".join(KINDS)
+        raise PluginError(f"No kind of plugin is called {name!r}.{did_you_mean(name, KINDS)} Kinds: {known}.")
     return KINDS[name]
 
 

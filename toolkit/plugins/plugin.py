@@ -20,7 +20,6 @@ from toolkit.recipe.checks import Mismatch, check_value
 from toolkit.recipe.locations import NOWHERE, Location
 
 ORIGIN = "_toolkit_origin"  # attribute of what another distribution's plugin built: the Plugin, for messages
-OURS = ("toolkit", "toolkit_plugins")
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,7 @@ class Plugin:
     where: Location = NOWHERE  # its location in a recipe, for messages
 
     def __str__(self):
-        return f"{self.spec.kind} {self.spec.name!r} from {self.release}"
-
-    @property
-    def release(self) -> str:
-        """Its distribution and version."""
-        return f"{self.declaration.distribution} {self.declaration.version}"
+        return f"{self.spec.kind} {self.spec.name!r} from {self.declaration}"
 
     @property
     def full_name(self) -> str:
@@ -60,22 +54,21 @@ class Plugin:
         kind, contract = self.spec.kind, self.spec.contract
         if kind not in KINDS:
             return f"kind {kind!r} of plugin {self.spec.name!r} is not one of {', '.join(KINDS)}"
-        remedy = f"install a release of {self.declaration.distribution} for contract {CONTRACT_VERSION}"
-        found = f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}"
         try:
-            fits = SpecifierSet(contract).contains(str(CONTRACT_VERSION))
+            if SpecifierSet(contract).contains(str(CONTRACT_VERSION)):
+                return ""
         except InvalidSpecifier:
             return f"contract {contract!r} of plugin {self.spec.name!r} is not a range, for example '>=1,<2'"
-        return "" if fits else f"{found}; {remedy}, or a toolkit with contract {contract}"
+        remedy = f"install a release of {self.declaration.distribution} for contract {CONTRACT_VERSION}, or a toolkit"
+        problem = f"it was written for contract {contract}, and this toolkit has contract {CONTRACT_VERSION}"
+        return f"{problem}; {remedy} with contract {contract}"
 
     def load(self) -> type:
         """Import the class. Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind."""
         named, base = f"{self.where.before('plugin')}{self}", KINDS[self.spec.kind].base
         try:
             found = resolve_name(self.spec.target)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may even exit
+        except (Exception, SystemExit) as error:
             raise BrokenPlugin(f"{named} cannot be imported ({self.spec.target}): {one_line(error)}") from error
         if not (isinstance(found, type) and issubclass(found, resolve_name(base))):
             raise BrokenPlugin(f"{named} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
@@ -87,14 +80,9 @@ class Plugin:
         return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
-        """Make an instance.
-
-        Args: args: the recipe's, checked first; context: what the system gives, of which it gets what it names.
-        Raises: RecipeError if an argument does not fit, or the constructor refuses its value; PluginError if the class
-            cannot be imported or built.
-        """
+        """Make an instance from a recipe's arguments and what the system gives, of which it gets what it names."""
         cls, checked = self.load(), self.check_args(args)
-        given = {each.name: context[each.name] for each in read_arguments(cls, context or ()) if each.given}
+        given = {each.name: context[each.name] for each in read_arguments(cls) if each.name in (context or {})}
         try:
             built = cls(**checked, **given)
         except (ToolkitError, ValueError) as error:
@@ -114,10 +102,7 @@ class Plugin:
 
 
 def misdeclared(plugin: Any, base: type) -> str:
-    """Why the core would not call what a plugin implements for it; "" if it would.
-
-    `reads` must be one of the values of the base class. A `fit` needs `fits`, set by the class or its constructor.
-    """
+    """Why the core would not call what a plugin implements for it; "" if it would."""
     if "reads" in base.__annotations__:
         try:
             check_value(plugin.reads, base.__annotations__["reads"])
@@ -164,8 +149,6 @@ def plugin_failures() -> Iterator[None]:
 
     A plugin is at fault if one of its methods ran, even if it called our code and that failed. A ToolkitError other
     than a ShapeError is the plugin's own message to the user and passes.
-
-    Raises: FailedPlugin: names the plugin, its location in the recipe, its method, the error, and the plugin's line.
     """
     try:
         yield
@@ -183,14 +166,13 @@ def _blame(error: BaseException) -> str | None:
     steps = list(traceback.walk_tb(error.__traceback__))  # each call's frame and line, the one that raised last
     plugins = [plugin for frame, _ in steps if (plugin := _plugin(frame))]
     raised_in, _ = steps[-1]
-    by_us = _package(raised_in) in OURS
+    by_us = _package(raised_in) in ("toolkit", "toolkit_plugins")
     if not plugins or (isinstance(error, ShapeError) and not by_us):
         return None
     plugin = plugins[-1]
     if isinstance(error, NotImplementedError) and by_us:
         return _about(plugin, f" has no `{raised_in.f_code.co_name}`, which its contract requires.")
-    entered = next(index for index, (frame, _) in enumerate(steps) if _plugin(frame) is plugin)
-    own = [(frame.f_code, line) for frame, line in steps[entered:] if _package(frame) == plugin.package]
+    own = [(frame.f_code, line) for frame, line in steps if _package(frame) == plugin.package]
     method, place = "forward", plugin.spec.target
     if own:
         (first, _), (last, line) = own[0], own[-1]

@@ -1,8 +1,4 @@
-"""The plugins of all installed distributions: listed, and found by kind and name. Imports none of them.
-
-Declarations are read separately: a broken one is listed with its reason and the others work. If two distributions
-declare the same kind and name, a recipe has to write `distribution:name`.
-"""
+"""The plugins of all installed distributions: listed, broken ones too, and found by kind and name. Imports none."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
 from toolkit.hookspecs import PluginSpec
-from toolkit.plugins.declarations import Declaration, installed, read_declarations
+from toolkit.plugins.declarations import Declaration, has_module, installed, read_declarations
 from toolkit.plugins.kinds import KINDS, kind_called
 from toolkit.plugins.plugin import Plugin
 from toolkit.recipe.locations import NOWHERE, Location
@@ -46,44 +42,36 @@ class Registry:
                 self._plugins += dict.fromkeys(Plugin(spec, declaration) for spec in answer)
 
     def list_plugins(self, kind: str | None = None) -> list[PluginInfo]:
-        """All plugins, or those of one kind, by kind and name; broken ones of unknown kind come last.
-
-        Raises: PluginError if the kind is unknown.
-        """
+        """All plugins, or those of one kind, by kind and name; broken ones of unknown kind come last."""
         if kind is not None:
             kind_called(kind)
         infos = [PluginInfo(None, d.name, d.distribution, d.version, "", "broken", why) for d, why in self._broken]
         for plugin in self._plugins:
-            status, error = "broken" if plugin.problem else "ok", plugin.problem or None
-            same = [other for other in self._usable(plugin.spec.name) if other.spec.kind == plugin.spec.kind]
-            if status == "ok" and len(same) > 1:
-                status = "ambiguous"
-                others = join(other.declaration.distribution for other in same if other != plugin)
-                error = f"also declared by {others}; write {plugin.full_name!r}"
-            spec, d = plugin.spec, plugin.declaration
+            spec, d, module = plugin.spec, plugin.declaration, plugin.spec.target.partition(":")[0]
+            same = [other for other in self._called(spec.name) if other.spec.kind == spec.kind and not other.problem]
+            status, error = "ok", None
+            if plugin.problem or not has_module(module):
+                status, error = "broken", plugin.problem or f"there is no module {module}"
+            elif others := [other.declaration.distribution for other in same if other != plugin]:
+                status, error = "ambiguous", f"also declared by {join(others)}; write {plugin.full_name!r}"
             infos.append(PluginInfo(spec.kind, spec.name, d.distribution, d.version, spec.summary, status, error))
         order = {known: index for index, known in enumerate(KINDS)}
         infos.sort(key=lambda info: (order.get(info.kind, len(order)), info.name, info.distribution))
         return [info for info in infos if kind in (None, info.kind)]
 
     def find(self, kind: str | None, name: str, where: Location = NOWHERE) -> Plugin:
-        """The plugin of a kind that a recipe's name means.
-
-        Args: kind: one of the kinds, None for any; name: as recipes write it, perhaps with "distribution:" before it;
-            where: the plugin's location in the recipe, for messages.
-        Raises: PluginError if the kind is unknown; UnknownPlugin, with the nearest name, if no plugin matches;
-            AmbiguousPlugin, with what to write, if several do; BrokenPlugin if it cannot be used here.
-        """
+        """The plugin of a kind, or of any, with a name as recipes write it, perhaps with "distribution:" before it."""
         kinds = KINDS if kind is None else (kind_called(kind).name,)
-        usable, at = self._usable(name), where.before("plugin")
+        called, at = self._called(name), where.before("plugin")
+        usable = [plugin for plugin in called if not plugin.problem]
         found = [plugin for plugin in usable if plugin.spec.kind in kinds]
         if len(found) == 1:
             return replace(found[0], where=where)
         if found:
             names = (f"{p.spec.kind} {p.full_name}" if kind is None else repr(p.full_name) for p in found)
             raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {join(names, 'or')}.")
-        for plugin in self._plugins:
-            if _is_called(plugin, name) and (plugin.spec.kind in kinds or plugin.spec.kind not in KINDS):
+        for plugin in called:
+            if plugin.spec.kind in kinds or plugin.spec.kind not in KINDS:
                 raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
         same_kind = [plugin for plugin in self._plugins if plugin.spec.kind in kinds]
         near = did_you_mean(name, [known for p in same_kind for known in (p.spec.name, p.full_name)])
@@ -93,16 +81,17 @@ class Registry:
         problem = f"{at}No {kind or 'plugin'} is called {name!r}.{hint}{note}"
         raise UnknownPlugin(f"{problem} `toolkit list-plugins` lists all.")
 
-    def _usable(self, name: str) -> list[Plugin]:
-        called = [plugin for plugin in self._plugins if _is_called(plugin, name) and not plugin.problem]
+    def _called(self, name: str) -> list[Plugin]:
+        distribution, colon, short = name.rpartition(":")
+        called = [plugin for plugin in self._plugins if plugin.spec.name == short]
+        if colon:
+            same = canonicalize_name(distribution)
+            called = [plugin for plugin in called if canonicalize_name(plugin.declaration.distribution) == same]
         return sorted(called, key=lambda plugin: plugin.full_name)
 
 
 def discover(declarations: Sequence[Declaration] | None = None, *, refresh: bool = False) -> Registry:
-    """Read what distributions declare, by default all that are installed. No plugin can make this fail.
-
-    `refresh` reads those of other distributions again instead of using cached answers.
-    """
+    """Read what distributions declare, by default all that are installed. No plugin can make this fail."""
     declarations = installed() if declarations is None else declarations
     return Registry(zip(declarations, read_declarations(declarations, refresh=refresh), strict=True))
 
@@ -121,9 +110,3 @@ def find_part(kind: str, part: PartSpec) -> Plugin:
 def build(kind: str, part: PartSpec, context: Mapping[str, Any] | None = None) -> Any:
     """Build the plugin that a part of a recipe names, with its arguments; errors as for `Plugin.build`."""
     return find_part(kind, part).build(part.args, context)
-
-
-def _is_called(plugin: Plugin, name: str) -> bool:
-    distribution, colon, short = name.rpartition(":")
-    found = canonicalize_name(plugin.declaration.distribution)
-    return plugin.spec.name == short and (not colon or canonicalize_name(distribution) == found)

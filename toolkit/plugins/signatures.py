@@ -1,5 +1,6 @@
 """Constructor arguments: read from signature and docstring, checked before anything is built."""
 
+import contextlib
 import inspect
 import json
 import re
@@ -13,7 +14,6 @@ from toolkit.recipe.checks import Mismatch, check_value, type_text
 from toolkit.recipe.locations import Location
 
 REQUIRED = inspect.Parameter.empty
-VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,8 @@ class Argument:
 
     name: str
     annotation: Any  # typing.Any if it has none, its text if it cannot be resolved
-    default: Any = REQUIRED
-    meaning: str = ""  # from the docstring's Args section
-    given: bool = False  # whether the system gives it (context): recipes cannot set it
+    default: Any
+    meaning: str  # from the docstring's Args section
 
     @property
     def type(self) -> str:
@@ -46,29 +45,20 @@ class Argument:
         return ""
 
 
-def read_arguments(cls: type, context: Collection[str] = ()) -> list[Argument]:
-    """The arguments of a class in the order of its signature; `context` names those that the system gives."""
+def read_arguments(cls: type) -> list[Argument]:
+    """The arguments of a class in the order of its signature."""
     meanings = read_meanings(cls)
-    return [
-        Argument(p.name, p.annotation, p.default, meanings.get(p.name, ""), p.name in context)
-        for p in _parameters(cls)
-        if p.kind not in VARIABLE
-    ]
+    named = [p for p in _parameters(cls) if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return [Argument(p.name, p.annotation, p.default, meanings.get(p.name, "")) for p in named]
 
 
 def check_arguments(
     cls: type, args: Mapping[str, Any], *, context: Collection[str] = (), what: str, where: Location
 ) -> dict[str, Any]:
-    """Check a recipe's arguments against a class's signature.
-
-    Args: context: names of the arguments that the system gives; what: the plugin in words, for example "extractor
-        'mfcc'"; where: the plugin's location in the recipe.
-    Returns: the arguments, converted to the types that the annotations ask for.
-    Raises: RecipeError, with the location, if an argument is unknown, missing, of a wrong type or given by the system.
-    """
-    arguments = {argument.name: argument for argument in read_arguments(cls, context)}
-    free = [name for name, argument in arguments.items() if not argument.given]
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in _parameters(cls))
+    """A recipe's arguments, checked and converted by a class's signature; `context`: those that the system gives."""
+    arguments = {argument.name: argument for argument in read_arguments(cls)}
+    free = [name for name in arguments if name not in context]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in _parameters(cls))
     checked = {}
     for name, value in _renamed(cls, args).items():
         location, argument = where.child("args", name), arguments.get(name)
@@ -92,17 +82,13 @@ def check_arguments(
 
 
 def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collection[str] = ()) -> dict[str, Any]:
-    """A recipe's arguments completed with defaults, so that a later change of a default does not change the result.
-
-    Arguments that the system gives and defaults that YAML cannot express are left out.
-
-    >>> class Pitch:
-    ...     def __init__(self, *, low: float = 50.0, bands: list[int] = (1, 2), unit: type = float): ...
-    >>> resolved_arguments(Pitch, {"low": 60.0})
-    {'low': 60.0, 'bands': [1, 2]}
-    """
-    defaults = {a.name: a.default for a in read_arguments(cls, context) if not a.given and _can_be_written(a)}
-    found = defaults | _renamed(cls, args)
+    """A recipe's arguments completed with those defaults that YAML can express: later, they may be others."""
+    free, found = [argument for argument in read_arguments(cls) if argument.name not in context], {}
+    for argument in free:
+        with contextlib.suppress(TypeError, ValueError):
+            check_value(json.loads(json.dumps(argument.default, allow_nan=False)), argument.annotation)
+            found[argument.name] = argument.default
+    found |= _renamed(cls, args)
     return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 
 
@@ -112,29 +98,19 @@ def _renamed(cls: type, args: Mapping[str, Any]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in args.items()}
 
 
-def _can_be_written(argument: Argument) -> bool:
-    try:
-        check_value(json.loads(json.dumps(argument.default, allow_nan=False)), argument.annotation)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def read_meanings(cls: type) -> dict[str, str]:
-    """Argument -> meaning, from the Args sections of a class, its parents and their constructors."""
+    """Argument -> meaning, from the Args sections of a class, its parents and their constructors.
+
+    An entry of a section is `name: meaning` or `name (type): meaning`, on one line or more, as Google writes it.
+    """
+    entry = re.compile(r"^\*{0,2}(\w+)(?: \([^)]*\))?:(.*\n(?:[ \t].*\n)*)", re.MULTILINE)
     meanings: dict[str, str] = {}
     for owner in (owner for parent in cls.__mro__[:-1] for owner in (parent, vars(parent).get("__init__"))):
-        meanings = parse_args_section(getattr(owner, "__doc__", None) or "") | meanings
+        text = inspect.cleandoc(getattr(owner, "__doc__", None) or "")
+        section = re.search(r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", f"{text}\n", re.MULTILINE)
+        for name, meaning in entry.findall(textwrap.dedent(section[1])) if section else ():
+            meanings.setdefault(name, " ".join(meaning.split()))
     return meanings
-
-
-def parse_args_section(docstring: str) -> dict[str, str]:
-    """Entries of a Google docstring's Args section: `name: meaning` or `name (type): meaning`, on one line or more."""
-    text = f"{inspect.cleandoc(docstring)}\n"
-    section = re.search(r"^Arg(?:ument)?s:[ ]*\n((?:[ \t].*\n|[ \t]*\n)*)", text, re.MULTILINE)
-    entry = re.compile(r"^\*{0,2}(\w+)(?: \([^)]*\))?:(.*\n(?:[ \t].*\n)*)", re.MULTILINE)
-    found = entry.findall(textwrap.dedent(section[1])) if section else []
-    return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 def read_source(cls: type) -> str:
@@ -151,5 +127,4 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
         signature = inspect.signature(cls, eval_str=True)
     except Exception:  # an annotation that only type checkers can resolve: all that are text stay text
         signature = inspect.signature(cls)
-    found = signature.parameters.values()
-    return [each.replace(annotation=Any) if each.annotation is REQUIRED else each for each in found]
+    return [p.replace(annotation=Any) if p.annotation is REQUIRED else p for p in signature.parameters.values()]

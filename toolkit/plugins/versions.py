@@ -32,11 +32,9 @@ def library_versions() -> dict[str, str]:
 def code_version(name: str, packages: frozenset[str]) -> str:
     """A distribution's version; if no package index gave it, followed by "+" and a hash of its packages' source.
 
-    A folder, a file or a repository may later hold other source of the same version. A process keeps what it found
-    first: its modules are those of that time, even if their source changes.
-
-    Args: name: the distribution; packages: importable top-level names whose source counts.
+    A process keeps what it found first: its modules are those of that time, even if their source changes.
     """
+    # A folder, a file or a repository may later hold other source of the same version, an index may not.
     # Inside its source folder an editable install is found twice; only one of the two has a direct_url.json.
     if not any(d.read_text("direct_url.json") for d in distributions(name=name)):
         return version(name)

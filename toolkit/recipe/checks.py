@@ -56,11 +56,9 @@ def require_known(path: str, names: Iterable[str], choices: Iterable[str], noun:
 
 
 def check_value(value: Any, annotation: Any) -> Any:
-    """Check a value that was read from YAML, and convert it.
+    """Check a value from YAML, and convert it: int to float where a float is wanted, list to tuple, str to Path.
 
-    Args: annotation: a plain type, a union, Literal, list[...], tuple[...], dict[...] or Path; others are not checked.
-    Returns: the value: int as float where a float is wanted, list as tuple, str as Path.
-    Raises: Mismatch if it does not fit. True and false are not numbers.
+    Annotations other than plain types, unions, Literal, list, tuple, dict and Path are not checked.
     """
     kind, inner = _parts(annotation)
     if isinstance(value, str) and UNWRITABLE.search(value):
@@ -108,9 +106,8 @@ def type_text(annotation: Any) -> str:
         return " | ".join(map(repr, inner))
     if kind in UNIONS:
         return " | ".join(map(type_text, inner))
-    if kind is Ellipsis or kind is type(None):
-        return "..." if kind is Ellipsis else "None"
-    name = getattr(kind, "__name__", str(kind).replace("typing.", ""))
+    special = {Ellipsis: "...", type(None): "None"}
+    name = special.get(kind) or getattr(kind, "__name__", str(kind).replace("typing.", ""))
     return f"{name}[{', '.join(map(type_text, inner))}]" if inner else name
 
 
@@ -121,9 +118,8 @@ def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _check_union(value: Any, annotation: Any) -> Any:
-    if type(value) in members(annotation):  # an int stays an int for float | int
-        return value
-    for member in members(annotation):
+    exact_first = sorted(members(annotation), key=lambda member: member is not type(value))
+    for member in exact_first:  # an int stays an int for float | int
         try:
             return check_value(value, member)
         except Mismatch:

@@ -7,22 +7,22 @@ expected (a folder, a fold), they are taken literally. If a key has several valu
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, get_origin
+
+from ruamel.yaml import YAML
 
 from toolkit.errors import RecipeError, nearest
 from toolkit.files import resolved
 from toolkit.recipe.checks import members
 from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
 from toolkit.recipe.reading import annotation_at, defaults, known_paths, merge, read_plain, spelled_out
-from toolkit.recipe.references import resolve
 from toolkit.recipe.schema import Recipe
-from toolkit.recipe.yaml_files import read_value, read_yaml
+from toolkit.recipe.yaml_files import read_value, read_yaml, resolve
 
-OF_ONE_SYSTEM = ("name", "published")  # not inherited by `extends`
 PARTS = (("model", "levels"), ("model", "heads"), ("model", "losses"))  # overrides cannot add entries here
 SHORT = {name: f"training.{name}" for name in ("device", "precision", "init_from")}
 
@@ -35,29 +35,25 @@ def load_recipe(
     trust: bool = False,  # run the tags that run code: only for files whose author you trust
     search_folder: Path | None = None,  # where to look first, such as the folder of a recipe's train.py
 ) -> Recipe:
-    """Read a recipe with all files that it extends, and check it; its plugins are checked when they are built.
-
-    Raises: RecipeError for the first thing that is wrong, with its key and file.
-    """
+    """Read a recipe with all files that it extends, and check it; its plugins are checked when they are built."""
     file = find_recipe(path, search_folder)
     tree = _load_tree(file, data_available, trust, ())
     tree = merge(tree, override_tree(overrides, tree, file.parent, trust))
     if tree.get("name") is None:
         tree["name"] = file.stem
-    tree = resolve(merge(defaults(), tree))
+    tree = resolve(tree)
     return read_plain(Recipe, tree, Location("", Mark(file.name), tree))
 
 
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
-    """The file that a recipe's name means: in `folder`, else in the working directory, else one of the toolkit's own.
-
-    Raises: RecipeError, with the nearest name, if there is none.
-    """
+    """The file that a recipe's name means: in `folder`, in the working directory, or one of the toolkit's own."""
     candidates = [Path(folder or "") / name, Path(name)]
     found = next(filter(isfile, candidates), None) or shipped_recipes().get(str(name))
     if found is None:
         looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
-        raise RecipeError(f"No recipe {Path(name).name} in {looked}.{_nearby(candidates)}")
+        is_folder = any(map(isdir, candidates))
+        problem = f"{name} is a folder, not a recipe" if is_folder else f"No recipe {Path(name).name} in {looked}"
+        raise RecipeError(f"{problem}.{_nearby(candidates)}")
     return found
 
 
@@ -71,8 +67,6 @@ def shipped_recipes() -> dict[str, Path]:
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
     """Plain values, such as a recipe's `as_dict`, as YAML in their order; `load_recipe` reads the same recipe."""
-    from ruamel.yaml import YAML
-
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.width = 10_000
@@ -88,11 +82,7 @@ def read_recipe_dict(values: Mapping[str, Any], *, source: str = "recipe") -> Re
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """Dotted keys and their values (numpy's numbers too) as they are written on a command line.
-
-    >>> as_overrides({"training.epochs": 3, "fold": "1M", "training": {"patience": None}})
-    ['--training.epochs=3', '--fold="1M"', '--training={"patience": null}']
-    """
+    """Dotted keys and their values (numpy's numbers too) as on a command line: --training.epochs=3, --fold="1M"."""
     how = {"ensure_ascii": False, "default": lambda value: value.tolist() if hasattr(value, "tolist") else str(value)}
     return [f"--{key}={json.dumps(value, **how)}" for key, value in values.items()]
 
@@ -104,7 +94,7 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         raise RecipeError(f"{path.name}: recipes extend each other in a circle: {chain}.")
     tree = read_yaml(path, at=(), trust=trust)
     base_name, without_data = tree.pop("extends", None), tree.pop("without_data", None)
-    inherited = Keys()
+    inherited = defaults()
     if base_name is not None:
         where = f"extends {tree.marks['extends']}"
         if not isinstance(base_name, str):
@@ -114,8 +104,8 @@ def _load_tree(path: Path, data_available: bool, trust: bool, extending: tuple[P
         if base is None:
             raise RecipeError(f"{where}: no file {base_name} beside {path.name}.{_nearby([beside])}")
         inherited = _load_tree(base, data_available, trust, (*extending, file))
-        for own in OF_ONE_SYSTEM:
-            inherited.pop(own, None)
+        for of_one_system in ("name", "published"):
+            inherited.pop(of_one_system, None)
     tree = merge(inherited, tree)
     if data_available or without_data is None:
         return tree
@@ -158,9 +148,9 @@ def _nearest_key(key: str, tree: Keys) -> str:
     return f" Did you mean {near!r}?" if near else ""
 
 
-def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
+def _pairs(tokens: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Command-line tokens as pairs: dotted key, text of the value."""
-    pairs, rest = [], list(tokens)
+    rest = list(tokens)
     while rest:
         token = rest.pop(0)
         if not token.startswith("--") or token == "--":
@@ -171,8 +161,7 @@ def _pairs(tokens: Iterable[str]) -> list[tuple[str, str]]:
                 text = rest.pop(0)
             elif bool in members(annotation_at(tuple(key.split(".")))):
                 text = "true"
-        pairs.append((key, text))
-    return pairs
+        yield key, text
 
 
 def _override_value(path: tuple[str, ...], text: str, folder: Path, trust: bool) -> Any:

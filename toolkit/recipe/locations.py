@@ -1,10 +1,4 @@
-"""The location of a value in a recipe: its dotted path, and the file and line that it came from.
-
->>> keys = Keys({"args": Keys({"dim": 64}, {"dim": Mark("ser.yaml", 9)})}, {"args": Mark("ser.yaml", 8)})
->>> location = Location("model.fusion", Mark("ser.yaml", 7), keys)
->>> str(location.child("args", "dim")), str(location.child("on"))
-('model.fusion.args.dim in ser.yaml, line 9', 'model.fusion.on in ser.yaml, line 7')
-"""
+"""The location of a value in a recipe: its dotted path, and the file and line that it came from."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +12,8 @@ class Mark:
     line: int = 0
 
     def __str__(self):
-        if not self.source:
-            return "on the command line"
-        return f"in {self.source}" + (f", line {self.line}" if self.line else "")
+        line = f", line {self.line}" if self.line else ""
+        return f"in {self.source}{line}" if self.source else "on the command line"
 
 
 COMMAND_LINE = Mark("")
@@ -32,6 +25,15 @@ class Keys(dict):
     def __init__(self, values=(), marks=None):
         super().__init__(values)
         self.marks: dict[str, Mark] = dict(marks or {})
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A value with one of HyperPyYAML's tags, before anything is looked up or run; !copy is read as !ref."""
+
+    tag: str
+    value: Any
+    mark: Mark
 
 
 @dataclass(frozen=True)

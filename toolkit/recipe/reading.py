@@ -1,13 +1,6 @@
 """Merges trees of values by the types of a recipe's dataclasses, and makes checked dataclasses from them.
 
-How `merge` puts the keys of an extending file, of `without_data` or of overrides on top of a base:
-
-- Mappings are merged key by key; everything else, lists included, is replaced.
-- `null` removes an inherited key. Where null is itself a value (`fold`, `training.max_grad_norm`, the entries of
-  `label_map`), it sets null. Where nothing is inherited, it stays null.
-- A changed `plugin` drops the inherited `args`, and so does a changed name of a protocol, an optimizer or a schedule; a
-  changed `source` of a covariate drops the inherited `level` and `weight`. A distribution that is put before a plugin's
-  name only says which one was meant.
+docs/recipes.md has the rules by which a file that extends another, `without_data` and overrides are merged.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,13 +11,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from toolkit.errors import RecipeError, did_you_mean
 from toolkit.recipe.checks import BadField, Mismatch, check_value, members, words
-from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark
-from toolkit.recipe.references import Tagged
+from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark, Tagged
 from toolkit.recipe.schema import Recipe, plain_values
 
-Path = tuple[str, ...]
-FILE_KEYS = ("extends", "without_data")  # keys of files that a resolved recipe does not have
-IDENTITIES = ("plugin", "name", "source")  # keys that name what a part is
+Keypath = tuple[str, ...]
 
 
 @cache
@@ -38,7 +28,7 @@ def schema_of(cls: type) -> dict[str, tuple[Any, Any]]:
     return schema
 
 
-def annotation_at(path: Path) -> Any:
+def annotation_at(path: Keypath) -> Any:
     """The type of the value at a path of a recipe, None if a recipe has no such path; a level may have any name."""
     annotation: Any = Recipe
     for key in path:
@@ -65,7 +55,7 @@ def defaults(cls: type = Recipe) -> Keys:
 def _identity_key(annotation: Any) -> str | None:
     """The key that names what a part of a recipe is, such as `plugin`; None for any other annotation."""
     first = next(iter(schema_of(annotation))) if is_dataclass(annotation) and annotation is not Recipe else None
-    return first if first in IDENTITIES else None
+    return first if first in ("plugin", "name", "source") else None
 
 
 def spelled_out(value: Any, annotation: Any, mark: Mark | None) -> Any:
@@ -74,7 +64,7 @@ def spelled_out(value: Any, annotation: Any, mark: Mark | None) -> Any:
     return Keys({key: value}, {key: mark}) if key else value
 
 
-def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
+def known_paths(tree: Any, path: Keypath = ()) -> Iterator[str]:
     """Every dotted path that the schema knows in a recipe, with the names of its levels, heads and losses."""
     annotation, tree = annotation_at(path), tree if isinstance(tree, Mapping) else {}
     for key in schema_of(annotation) if is_dataclass(annotation) else tree:
@@ -83,12 +73,8 @@ def known_paths(tree: Any, path: Path = ()) -> Iterator[str]:
         yield from known_paths(tree.get(key), here)
 
 
-def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
-    """The child's keys on top of the base's, in a new mapping, where each key has the mark of the value that counts.
-
-    Raises: RecipeError if the child has a null that would remove a level, covariate, head or loss which the base
-        lacks, or single keys of a mapping that a tag such as !ref gives.
-    """
+def merge(base: Keys, child: Keys, path: Keypath = ()) -> Keys:
+    """The child's keys on top of the base's, in a new mapping, where each key has the mark of the value that counts."""
     annotation = annotation_at(path)
     out = Keys(base, {**base.marks, **child.marks})
     for dependent in _dropped(base, child, annotation):
@@ -108,8 +94,7 @@ def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
         elif key in out:
             del out[key]
         elif is_dataclass(kind) and get_origin(annotation) is Mapping:
-            near = did_you_mean(key, out)
-            raise RecipeError(f"{where}: null removes, but nothing of this name is inherited.{near}")
+            raise RecipeError(f"{where}: null removes, but nothing of this name is inherited.{did_you_mean(key, out)}")
         else:
             out[key] = None
     return out
@@ -118,21 +103,17 @@ def merge(base: Keys, child: Keys, path: Path = ()) -> Keys:
 def _dropped(base: Keys, child: Keys, annotation: Any) -> tuple[str, ...]:
     """Keys of the base to drop, since the child names another plugin, name or source."""
     identity = _identity_key(annotation)
-    default = getattr(annotation, identity or "", None)  # a field's default is an attribute of its class
-    old, new = base.get(identity, default), child.get(identity)
+    old, new = base.get(identity), child.get(identity)
     if None in (identity, old, new):
         return ()
-    (one, _, name), (other, _, called) = (str(value).rpartition(":") for value in (old, new))
-    if name == called and (one == other or "" in (one, other)):  # `distribution:` says which one was meant
-        return ()
+    (old_from, _, old_name), (new_from, _, new_name) = (str(value).rpartition(":") for value in (old, new))
+    if old_name == new_name and (old_from == new_from or "" in (old_from, new_from)):
+        return ()  # `distribution:` only says which one was meant
     return ("level", "weight") if identity == "source" else ("args",)
 
 
 def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any:
-    """Make the dataclass, or other value, that an annotation asks for from a resolved tree or other plain values.
-
-    Raises: RecipeError for the first key or value that does not fit, with its location.
-    """
+    """Make the dataclass, or other value, that an annotation asks for from a resolved tree or other plain values."""
     value = spelled_out(value, annotation, location.mark)
     try:
         if is_dataclass(annotation):
@@ -147,7 +128,7 @@ def read_plain(annotation: Any, value: Any, location: Location = NOWHERE) -> Any
 
 def _read_dataclass(cls: type, values: Mapping[str, Any], location: Location) -> Any:
     read: dict[str, Any] = {}
-    known = [*schema_of(cls), *(FILE_KEYS if cls is Recipe else ())]
+    known = [*schema_of(cls), *(("extends", "without_data") if cls is Recipe else ())]
     for key in values:
         if key not in schema_of(cls):
             near = did_you_mean(key, known)

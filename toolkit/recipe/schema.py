@@ -15,12 +15,13 @@ MOST_PARTS = 100  # of each kind in a system
 FUSED = "fused"
 EVERY_HEAD = "*"
 GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
-# Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns.
+# Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns, attributes of torch's modules.
 TAKEN = {
     "levels": (FUSED, *GROUPS, "id", "reference", "note", "file"),
     "covariates": ("label", "id", "path", "note"),
     "targets": ("note",),
 }
+OF_MODULES = ("children", "float", "items", "keys", "modules", "train", "training", "type", "update", "values")
 
 
 def names_in(on: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -47,13 +48,10 @@ class HeadSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec(PartSpec):
-    """A loss `on` a head's logits, an embedding, a list of them, or "*", every head; `weight` is its factor in the sum.
-
-    `target` is for a loss on an embedding; a loss on a head has the head's target.
-    """
+    """A loss `on` a head's logits, an embedding, a list of them, or "*": all heads; `weight`: its factor in the sum."""
 
     on: str | tuple[str, ...]
-    target: str = "label"
+    target: str = "label"  # of a loss on an embedding; a loss on a head has the head's target
     weight: float = 1.0
 
     def __post_init__(self):
@@ -62,14 +60,10 @@ class LossSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationSpec(PartSpec):
-    """A random change of the training part.
+    """A random change of the training part."""
 
-    `p` is the probability that a segment is changed (for features: a level of a segment; if rows are mixed: a batch);
-    `on` names the level or levels whose waveform or features are changed; null: all.
-    """
-
-    p: float = 1.0
-    on: str | tuple[str, ...] | None = None
+    p: float = 1.0  # the probability for a segment (for features: a level of a segment; if rows are mixed: a batch)
+    on: str | tuple[str, ...] | None = None  # the level or levels whose waveform or features are changed; null: all
 
     def __post_init__(self):
         if not 0 <= self.p <= 1:
@@ -78,14 +72,11 @@ class AugmentationSpec(PartSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class CovariateSpec:
-    """Something about an utterance that the fusion takes: label (given), predicted (by a small head), or shuffled.
-
-    Only with `predicted`: `level`, whose frames the small head reads; `weight` of its cross entropy, 0.1 by default.
-    """
+    """Something about an utterance that the fusion takes: label (given), predicted (by a small head), or shuffled."""
 
     source: Literal["label", "predicted", "shuffled"]
-    level: str | None = None
-    weight: float | None = None
+    level: str | None = None  # only with predicted: whose frames the small head reads
+    weight: float | None = None  # only with predicted: of its cross entropy, 0.1 by default
 
     def __post_init__(self):
         if self.source == "predicted":
@@ -117,7 +108,7 @@ class ModelSpec:
                 raise BadField(family, f"has {len(parts)} entries; {MOST_PARTS} are allowed.")
             for name, part in parts.items():
                 _check_name(family, name)
-                if name in TAKEN.get(family, ()):
+                if name in (*TAKEN.get(family, ()), *OF_MODULES):
                     raise BadField(f"{family}.{name}", f"cannot be used: the name {name!r} is reserved.")
                 if (target := getattr(part, "target", None)) in TAKEN["targets"]:
                     raise BadField(f"{family}.{name}.target", f"cannot be used: the column {target!r} is reserved.")
@@ -145,8 +136,8 @@ def _check_name(family: str, name: str) -> None:
 
 def _check_on(part: str, on: str | tuple[str, ...], choices: Iterable[str], noun: str) -> None:
     names = names_in(on)
-    if not names:
-        raise BadField(f"{part}.on", f"names nothing; at least one {noun} is needed.")
+    if not names or len(set(names)) < len(names):
+        raise BadField(f"{part}.on", f"must name at least one {noun}, each once, not {list(names)}.")
     require_known(f"{part}.on", names, choices, noun)
 
 
@@ -170,11 +161,9 @@ class AudioSpec:
         at_least(self, 1, "sample_rate")
         if self.sample_rate > HIGHEST_RATE:
             raise BadField("sample_rate", f"must be at most {HIGHEST_RATE:,}, not {self.sample_rate:,}.")
-        if self.segment_seconds * self.sample_rate > LONGEST_SEGMENT:
-            most = f"{LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
-            raise BadField("segment_seconds", f"must be at most {most}, not {self.segment_seconds}.")
-        if self.segment_seconds * self.sample_rate <= 0.5:  # which rounds to none
-            raise BadField("segment_seconds", f"must hold at least one sample, not {self.segment_seconds}.")
+        if not 0.5 < self.segment_seconds * self.sample_rate <= LONGEST_SEGMENT:  # 0.5 rounds to none
+            limits = f"at least a sample and at most {LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
+            raise BadField("segment_seconds", f"must be {limits}, not {self.segment_seconds}.")
 
     @property
     def segment_samples(self) -> int:
@@ -235,13 +224,12 @@ class Recipe:
         object.__setattr__(self, "fold", None if self.fold is None else str(self.fold))
         if not re.fullmatch(r"[^\W_][\w.+-]{0,99}", self.name):
             raise BadField("name", f"{self.name!r} names folders: at most 100 letters, digits and '_-+.'.")
-        if isinstance(self.numbers_as_classes, str):
-            object.__setattr__(self, "numbers_as_classes", (self.numbers_as_classes,))
+        object.__setattr__(self, "numbers_as_classes", names_in(self.numbers_as_classes))
         at_least(self, 0, "seed")
-        if self.predict_from is None and len(self.model.heads) == 1:
-            object.__setattr__(self, "predict_from", next(iter(self.model.heads)))
         if self.predict_from is None:
-            raise BadField("predict_from", f"is needed: which of {', '.join(self.model.heads)} gives the answer?")
+            if len(self.model.heads) > 1:
+                raise BadField("predict_from", f"is needed: which of {', '.join(self.model.heads)} gives the answer?")
+            object.__setattr__(self, "predict_from", next(iter(self.model.heads)))
         require_known("predict_from", [self.predict_from], self.model.heads, "head")
         target = self.model.heads[self.predict_from].target
         if target != "label":

@@ -10,7 +10,6 @@ from toolkit.recipe.locations import Location
 OptimizerName = Literal[
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"
 ]
-NEED_NO_ARGS = ("constant", "linear", "cosine")  # schedules; each of the others needs an argument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +28,12 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSpec:
-    """Settings of one parameter group; null: the optimizer's. `args` extend the optimizer's unless `name` differs.
-
-    `layer_decay`: each layer of pre-trained weights has the learning rate of the layer above it times this.
-    """
+    """Settings of one parameter group; null: the optimizer's. `args` extend the optimizer's unless `name` differs."""
 
     name: OptimizerName | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
-    layer_decay: float = 1.0
+    layer_decay: float = 1.0  # learning rate of a layer of pre-trained weights / that of the layer above it
     args: Mapping[str, Any] = field(default_factory=dict)
     where: Location = field(default=Location("training.groups"), compare=False, repr=False)
 
@@ -72,15 +68,12 @@ class AverageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSpec:
-    """A first phase with frozen pre-trained weights. `patience: null` means no early stopping.
-
-    The rest of the training starts from its best epoch (Kumar et al., ICLR 2022).
-    """
+    """A first phase with frozen pre-trained weights; the rest starts from its best epoch (Kumar et al., ICLR 2022)."""
 
     epochs: int = 0  # 0: no such phase
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    patience: int | None = None
+    patience: int | None = None  # null: no early stopping
 
     def __post_init__(self):
         at_least(self, 0, "epochs", "learning_rate", "weight_decay")
@@ -89,37 +82,33 @@ class ProbeSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
-    """The training loop.
-
-    What null means: batch_seconds: batches of batch_size; patience: no early stopping; max_grad_norm: no clipping;
-    device: cuda if there is one; init_from: no bundle to start from; loggers: TensorBoard if it is installed.
-    """
+    """The training loop."""
 
     fit_passes: int = 0
     epochs: int = 100
     min_epochs: int = 5
-    patience: int | None = 8
+    patience: int | None = 8  # null: no early stopping
     batch_size: int = 64
-    batch_seconds: float | None = None
+    batch_seconds: float | None = None  # null: batches of batch_size
     accumulate: int = 1
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     groups: Mapping[str, GroupSpec] = field(default_factory=dict)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     warmup_steps: int = 0
-    max_grad_norm: float | None = 5.0
+    max_grad_norm: float | None = 5.0  # null: no clipping
     average: AverageSpec = field(default_factory=AverageSpec)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False
-    device: str | None = None
+    device: str | None = None  # null: cuda if there is one
     workers: int = 0
     feature_cache_mb: float = 20000.0
     feature_precision: Literal["fp32", "fp16"] = "fp32"
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
-    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] | None = None
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] | None = None  # null: TensorBoard if it is installed
     probe: ProbeSpec = field(default_factory=ProbeSpec)
-    init_from: str | None = None
+    init_from: str | None = None  # a bundle to start from
 
     def __post_init__(self):
         at_least(self, 1, "patience", "batch_size", "accumulate")
@@ -135,16 +124,15 @@ class TrainingSpec:
     def has_arguments(self) -> bool:
         """Whether an optimizer or the schedule has or needs arguments, which only torch can check."""
         specs = (self.optimizer, self.schedule, *self.groups.values())
-        return any(spec.args for spec in specs) or self.schedule.name not in NEED_NO_ARGS
+        return any(spec.args for spec in specs) or self.schedule.name not in ("constant", "linear", "cosine")
 
     @property
     def probe_settings(self) -> "TrainingSpec":
         """The settings of the probe phase: its own, or the training's where it has none; no groups."""
         probe = self.probe
-        rates = {"learning_rate": probe.learning_rate, "weight_decay": probe.weight_decay}
-        own = {"epochs": probe.epochs, "patience": probe.patience, "optimizer": replace(self.optimizer, **rates)}
-        own |= {"probe": ProbeSpec(), "average": AverageSpec(), "groups": {}}
-        return replace(self, **own, min_epochs=0, warmup_steps=0, compile=False)
+        optimizer = replace(self.optimizer, learning_rate=probe.learning_rate, weight_decay=probe.weight_decay)
+        off = {"probe": ProbeSpec(), "average": AverageSpec(), "groups": {}, "min_epochs": 0, "warmup_steps": 0}
+        return replace(self, epochs=probe.epochs, patience=probe.patience, optimizer=optimizer, compile=False, **off)
 
     def group_settings(self, name: str) -> OptimizerSpec:
         """The settings of a parameter group: its own, or the optimizer's where it has none."""

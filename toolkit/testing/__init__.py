@@ -122,8 +122,8 @@ class Case:
         for name, parameter in inspect.signature(cls).parameters.items():
             by_name = parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
             require(by_name, f"constructor argument {name!r} can be given by position: write it after `*`")
-        for argument in read_arguments(cls, KINDS[self.kind].context):
-            if not argument.given:
+        for argument in read_arguments(cls):
+            if argument.name not in KINDS[self.kind].context:
                 require(not argument.problem, argument.problem)
                 require(argument.meaning, f"{argument.name!r} is not explained under Args in the class's docstring")
 

@@ -1,6 +1,5 @@
 """Turns a recipe's file and a data folder into a fold that can be trained. Imports no torch."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from toolkit.errors import CorpusError, ProtocolError, join, one_line
 from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.checks import UNWRITABLE
-from toolkit.recipe.loading import find_recipe, load_recipe, override_tree
+from toolkit.recipe.loading import as_overrides, find_recipe, load_recipe, override_tree
 from toolkit.recipe.schema import Recipe
 
 SYNTHETIC = "synthetic corpus: the figures say nothing about real speech"
@@ -105,7 +104,7 @@ def load_source(
     overrides = list(overrides)
     if manifest is not None:
         path = str(Path(os.path.expanduser(manifest)).absolute())
-        overrides += ["--corpus.plugin", "manifest", "--corpus.args.path", json.dumps(path)]
+        overrides += as_overrides({"corpus.plugin": "manifest", "corpus.args.path": path})
     load = partial(load_recipe, recipe, overrides, search_folder=search_folder, trust=trust)
     full = load()
     kind = find_part("corpus", full.corpus).load()

@@ -98,7 +98,7 @@ def test_every_other_key_is_refused(values):
         ("format_version", 4, "format_version is 4, but this audio-classification-toolkit reads 1, 2 and 3. Install"),
         ("format_version", "1", "format_version is '1'"),
         ("model.heads.emotion.on", "fusde", "an unknown embedding. Did you mean 'fused'?"),
-        ("audio.segment_seconds", 1e308, "audio.segment_seconds: must be at most 262.1 at 16000 Hz"),
+        ("audio.segment_seconds", 1e308, "and at most 262.1 at 16000 Hz"),
         ("audio.sample_rate", 2**26, "audio.sample_rate: must be at most 768,000, not 67,108,864"),
         ("audio.sample_rate", 0, "must be at least 1, not 0"),
         ("audio.tail", "heavy", "audio.tail"),

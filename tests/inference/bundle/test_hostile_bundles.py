@@ -143,8 +143,8 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         ("model.levels", MANY, "model.levels: has 2000 entries; 100 are allowed"),
         ("audio.sample_rate", 2**26, "audio.sample_rate: must be at most 768,000"),
         ("audio.sample_rate", 15_485_863, "audio.sample_rate: must be at most 768,000"),
-        ("audio.segment_seconds", 10**5, "audio.segment_seconds: must be at most 262.1 at 16000 Hz"),
-        ("audio.segment_seconds", 1e308, "audio.segment_seconds: must be at most"),
+        ("audio.segment_seconds", 10**5, "and at most 262.1 at 16000 Hz"),
+        ("audio.segment_seconds", 1e308, "audio.segment_seconds: must be at least a sample and at most"),
         ("audio.segment_seconds", 250, "model.safetensors"),
     ],
 )
