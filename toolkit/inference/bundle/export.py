@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config
 from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.archive import CARD, ONNX, SEEN, WEIGHTS, write_files
-from toolkit.model.seen import UNSEEN, Seen
+from toolkit.model.seen import Seen
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
@@ -77,7 +76,7 @@ class TrainedRun:
             seed=self.recipe.seed,
             utterances={part: len(ids) for part, ids in parts.items()},
             speakers={part: len({speakers[name] for name in ids} - {None}) for part, ids in parts.items()},
-            pretrained={name: weights_name(source) for name, source in self.results["pretrained"].items()},
+            pretrained={name: source and weights_name(source) for name, source in self.results["pretrained"].items()},
             random_backbones=random_backbones,
             stamps=tuple(self.results["stamps"]),
             test=TestSummary.of(self.answers, self.targets[LABEL]),
@@ -107,14 +106,12 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     return TrainedRun(folder, recipe, results, utterances, targets, fold, answers, confidence)
 
 
-def weights_name(source: str | None) -> str | None:
+def weights_name(source: str) -> str:
     """The name that a bundle gives pre-trained weights: only the last part of a path, to hide its maker's folders.
 
     >>> weights_name("/data/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h@refs/pr/1")
     ('w2v', 'facebook/wav2vec2-base-960h@refs/pr/1')
     """
-    if source is None:
-        return None
     is_path = source.startswith(("/", "~", ".")) or source.partition("@")[0].count("/") > 1 or os.path.isdir(source)
     return Path(source).name if is_path else source
 
@@ -158,14 +155,14 @@ def export_bundle(
         hint = "`toolkit check-plugin` finds a plugin that answers differently at each call"
         raise BundleError(f"{found} Check the portable_args of its levels; {hint}.") from error
     trained = {*run.fold.train, *run.fold.valid, *getattr(run.fold, selects_on(run.fold.protocol))}
-    seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained]) | _seen_before(run.folder)
+    seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
+    if os.path.isfile(run.folder / ORIGIN):  # it started from a bundle
+        seen |= Seen.from_dict(read_json(run.folder / ORIGIN, BundleError, "train the run again")["seen"])
     files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.as_dict()).encode()}
     if onnx:
-        from toolkit.inference.onnx.export import export_onnx
+        from toolkit.inference.onnx.export import onnx_model
 
-        with tempfile.TemporaryDirectory() as folder:
-            export_onnx(system, config.usage, Path(folder) / ONNX)
-            files[ONNX] = (Path(folder) / ONNX).read_bytes()
+        files[ONNX], _ = onnx_model(system, config.usage)
     config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
     write_files(target, {CONFIG: config.text().encode(), **files})
     return target
@@ -180,13 +177,6 @@ def _notes(run: TrainedRun) -> Iterator[str]:
     for name, here in used_versions(run.recipe).items():
         if (trained := run.results["versions"].get(name)) != here:
             yield f"trained with {name} {trained}, exported with {here}: they may compute different results"
-
-
-def _seen_before(folder: Path) -> Seen:
-    """What trained the bundle that a run started from, if it started from one."""
-    if not os.path.isfile(folder / ORIGIN):
-        return UNSEEN
-    return Seen.from_dict(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
 
 
 def _trained_system(run: TrainedRun) -> "System":
@@ -230,7 +220,7 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
         model=model,
         predict_from=recipe.predict_from,
         training=run.summary(random_backbones=random_backbones),
-        trial=answer_to_trial(system, audio=recipe.audio, predict_from=recipe.predict_from),
+        trial=answer_to_trial(system, recipe),
         confidence=run.confidence,
         calibration=calibration(answers, run.targets[LABEL], run.confidence),
         abstaining=abstaining(answers, run.confidence),

@@ -24,7 +24,7 @@ from toolkit.model.allowance import Allowance
 from toolkit.model.archive import WEIGHTS
 from toolkit.model.system import System, build_system
 from toolkit.plugins.registry import find_part
-from toolkit.recipe.schema import AudioSpec
+from toolkit.recipe.schema import Recipe
 
 TOLERANCE = 1e-3  # of a probability; far above the rounding of different processors and libraries
 LARGEST_TENSOR = 1 << 30  # bytes of any tensor in the trial
@@ -51,17 +51,17 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> tuple[float, ...]:
+def answer_to_trial(system: System, of: Recipe | BundleConfig) -> tuple[float, ...]:
     """A system's probabilities, in eval() mode, for one segment of the trial sound with each covariate's first value.
 
     Raises: BundleError if the system cannot be run.
     """
     try:
-        samples = system.fixed_samples or max(audio.segment_samples, MIN_SAMPLES)
-        wave = torch.from_numpy(trial_wave(samples, sample_rate=audio.sample_rate))[None]  # [1, samples]
+        samples = system.fixed_samples or max(of.audio.segment_samples, MIN_SAMPLES)
+        wave = torch.from_numpy(trial_wave(samples, sample_rate=of.audio.sample_rate))[None]  # [1, samples]
         given = {name: torch.zeros(1, dtype=torch.int64) for name in system.given_covariates}
         with Allowance(LARGEST_TENSOR, tensors=None, seconds=TRIAL_SECONDS):
-            logits = system(Seq(wave, torch.tensor([samples])), given).logits[predict_from]
+            logits = system(Seq(wave, torch.tensor([samples])), given).logits[of.predict_from]
         return tuple(Target.probabilities(Target.scores(logits)[0].double().numpy()).tolist())
     except Exception as error:  # a plugin's code may raise anything
         reason = error if isinstance(error, ToolkitError) else one_line(error)
@@ -84,19 +84,18 @@ def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
     _check_parts(config)
     size = sum(tensor.nbytes for tensor in state.values())
     allowance = Allowance(2 * size + TABLES, tensors=20 * len(state) + FEW, draw=False)
-    with torch.random.fork_rng(devices=[]):  # plugins may draw weights, which are replaced
-        try:
-            system = build_system(config, Target.by_name(config.classes), allowance=allowance)
-        except ToolkitError as error:
-            raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
     try:
+        with torch.random.fork_rng(devices=[]):  # plugins may draw weights, which are replaced
+            system = build_system(config, Target.by_name(config.classes), allowance=allowance)
         system.load_state_dict(state)
+    except ToolkitError as error:
+        raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
     except RuntimeError as error:
         raise BundleError(f"{WEIGHTS} does not fit the system of its {CONFIG} ({one_line(error)}).") from None
     for name, level in system.levels.items():
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones
-    answer = answer_to_trial(system.eval(), audio=config.audio, predict_from=config.predict_from)
+    answer = answer_to_trial(system.eval(), config)
     if not np.allclose(answer, config.trial, rtol=0, atol=TOLERANCE):  # NaN is never close
         changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
         versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
