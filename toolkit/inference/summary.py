@@ -81,19 +81,19 @@ class CalibrationSummary:
 
 def calibration(answers: Answers, target: Target, confidence: Confidence) -> dict[str, CalibrationSummary]:
     """The calibration of answers "before" the temperature that they are at, and "after" it if it was fitted."""
-    given = {"before": at_temperature(answers.probabilities, 1 / confidence.temperature)}
-    given |= {"after": answers.probabilities} if confidence.utterances else {}
-    found = {}
-    for when, probabilities in given.items():
+
+    def summary(probabilities: np.ndarray) -> CalibrationSummary:
         tested = {"probabilities": probabilities, "reference": answers.reference, "labels": target.classes}
         curve = reliability_curve(**tested)
-        found[when] = CalibrationSummary(
+        return CalibrationSummary(
             ece=expected_calibration_error(**tested),
             nll=negative_log_likelihood(**tested),
             confidence=float(probabilities.max(axis=1).mean()),
             bins=tuple(zip(curve.confidence.tolist(), curve.accuracy.tolist(), curve.count.tolist(), strict=True)),
         )
-    return found
+
+    before = summary(at_temperature(answers.probabilities, 1 / confidence.temperature))
+    return {"before": before} | ({"after": summary(answers.probabilities)} if confidence.utterances else {})
 
 
 def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
