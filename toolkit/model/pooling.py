@@ -8,36 +8,19 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Seq
-from toolkit.errors import ShapeError
 
 SMALLEST_VARIANCE = 1e-8  # the square root has no gradient at 0
 
 
-def check_lengths(frames: Seq) -> None:
-    """Raise ShapeError if a length is below 1 or above time; frames [batch, time] or [batch, time, channels].
-
-    Only on the CPU: reading lengths from an accelerator would wait for it. There, a row without frames gives NaN.
-    """
-    lengths, time = frames.lengths, frames.values.shape[1]
-    if lengths.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    wrong = (lengths < 1) | (lengths > time)
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise ShapeError(f"row {row} has length {int(lengths[row])}; pooling needs 1 to {time} frames (the time axis)")
-
-
 def mean_pooling(frames: Seq) -> Tensor:
-    """Mean over real frames.
+    """Mean over real frames: [batch, time, channels] -> [batch, channels], at least float32.
 
-    Args: frames: [batch, time, channels]; lengths from 1 to time.
-    Returns: [batch, channels], at least float32.
+    A row without frames gives NaN.
 
     >>> frames = torch.tensor([[[1.0], [3.0], [float("nan")]]])
     >>> mean_pooling(Seq(frames, torch.tensor([2])))
     tensor([[2.]])
     """
-    check_lengths(frames)
     values = frames.zeroed().values
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     return values.sum(dim=1) / frames.mask.sum(dim=1, keepdim=True)

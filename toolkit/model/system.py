@@ -33,11 +33,7 @@ class PredictedCovariate(nn.Module):
         self.head = nn.Sequential(nn.Identity(), nn.Linear(2 * channels, classes))  # head.1 in bundles
 
     def forward(self, level: Seq) -> tuple[Tensor, Tensor]:
-        """Predict from frames [batch, frames, channels].
-
-        Returns: probabilities [batch, classes], detached, summing to 1; logits [batch, classes].
-        Raises: ShapeError if a length is 0 or exceeds frames (on the CPU).
-        """
+        """Probabilities, detached, and logits, each [batch, classes], from frames [batch, frames, channels]."""
         logits = self.head(statistics_pooling(level))
         return logits.detach().float().softmax(dim=1), logits
 
