@@ -134,7 +134,7 @@ class Run:
                 origin = read_json(file, CheckpointError, "delete it")
                 for name, level in self.system.levels.items():
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
-                self.seen = Seen.from_dict(origin["seen"])
+                self.seen = Seen(**origin["seen"])
                 bundle = load_recipe(file.with_name(RECIPE)).training.init_from
                 if file.parent == self._path() and bundle == self.training.init_from:
                     for folder in filter(os.path.isdir, (file.parent / CHECKPOINTS, file.parent / PROBE)):
@@ -276,7 +276,7 @@ class Run:
             self.say(self.started)
             levels = self.system.levels.items()
             origin = {"levels": {name: [v.pretrained, v.random_backbone] for name, v in levels}}
-            self.folder.write_json(ORIGIN, origin | {"seen": self.seen.as_dict()})
+            self.folder.write_json(ORIGIN, origin | {"seen": vars(self.seen)})
         stamp = self.folder.stamp
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_yaml(self.recipe.as_dict()))
         note = {"note": stamp} if stamp else {}

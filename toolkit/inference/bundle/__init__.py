@@ -1,7 +1,6 @@
-"""Bundles: a trained system with everything needed to use it elsewhere, in a folder or one .zip.
+"""Bundles: a trained system with everything needed to use it elsewhere but its plugins' code, in a folder or one .zip.
 
-A bundle holds no code: it names plugins, which must be installed. Importing this package is light; torch is imported
-when a system is built.
+Importing this package is light; torch is imported when a system is built.
 """
 
 from dataclasses import dataclass

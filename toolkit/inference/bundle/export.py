@@ -89,8 +89,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
     if not os.path.exists(folder / RESULTS):
-        found = f"{folder} is not the folder of a finished run (it has no {RESULTS})"
-        raise BundleError(f"{found}: name another, or run its training command again.")
+        raise BundleError(f"{folder} is not the folder of a finished run (it has no {RESULTS}): name another.")
     results = read_results(folder / RESULTS, trials=True)
     if not results.get("tested", True):
         raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
@@ -138,27 +137,25 @@ def export_bundle(
     run = read_trained_run(run_folder)
     for name, spec in run.recipe.model.covariates.items():
         if spec.source == "shuffled":
-            problem = f"model.covariates.{name}.source is shuffled: such values exist only for the system's own corpus"
-            raise BundleError(f"{run.recipe.name} cannot be a bundle: {problem}. Use label or predicted.")
+            problem = f"model.covariates.{name}.source is shuffled: use label or predicted"
+            raise BundleError(f"{run.recipe.name} is a control and cannot be a bundle: {problem}.")
     for note in _notes(run):
         say(f"NOTE: {note}")
 
     from toolkit.inference.bundle.restoring import restore_system, weights_of
 
     system = _trained_system(run)
-    weights = weights_of(system)
-    config = _describe(run, system, weights)
+    files, config = {WEIGHTS: weights_of(system)}, _describe(run, system)
     try:
         restore_system(read_config(config.text().encode()), system.state_dict())  # as a reader would
     except BundleError as error:
-        found = f"The system cannot be restored from the bundle of {config.name}: {error}"
         hint = "`toolkit check-plugin` finds a plugin that answers differently at each call"
-        raise BundleError(f"{found} Check the portable_args of its levels; {hint}.") from error
+        raise BundleError(f"{config.name}: {error} Check the portable_args of its levels; {hint}.") from error
     trained = {*run.fold.train, *run.fold.valid, *getattr(run.fold, selects_on(run.fold.protocol))}
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
     if os.path.isfile(run.folder / ORIGIN):  # it started from a bundle
-        seen |= Seen.from_dict(read_json(run.folder / ORIGIN, BundleError, "train the run again")["seen"])
-    files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.as_dict()).encode()}
+        seen |= Seen(**read_json(run.folder / ORIGIN, BundleError, "train the run again")["seen"])
+    files |= {CARD: card_text(config, license).encode(), SEEN: json.dumps(vars(seen)).encode()}
     if onnx:
         from toolkit.inference.onnx.export import onnx_model
 
@@ -172,15 +169,14 @@ def _notes(run: TrainedRun) -> Iterator[str]:
     """What to know before an export: stamps, a missing temperature, code that has changed since the training."""
     yield from run.results["stamps"]
     if not run.confidence.utterances:
-        why = "validation and test are one part, or an earlier version trained it"
-        yield f"no temperature: {run.folder} has no {VALIDATION}, since {why}"
+        yield f"no temperature: no {VALIDATION}, as validation and test are one part, or an earlier version trained it"
     for name, here in used_versions(run.recipe).items():
         if (trained := run.results["versions"].get(name)) != here:
             yield f"trained with {name} {trained}, exported with {here}: they may compute different results"
 
 
 def _trained_system(run: TrainedRun) -> "System":
-    """The run's system in eval() mode, with the weights that were tested."""
+    """The run's system in eval() mode."""
     import torch
 
     from toolkit.training.init_from import build_to_train
@@ -199,8 +195,8 @@ def _trained_system(run: TrainedRun) -> "System":
     return system.eval()
 
 
-def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig:
-    """The config.json, still without the card and the ONNX model among its files."""
+def _describe(run: TrainedRun, system: "System") -> BundleConfig:
+    """The config.json, still without the other files."""
     from toolkit.inference.bundle.restoring import answer_to_trial
 
     recipe, pretrained = run.recipe, run.results["pretrained"]
@@ -225,7 +221,7 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
         calibration=calibration(answers, run.targets[LABEL], run.confidence),
         abstaining=abstaining(answers, run.confidence),
         exported_with=library_versions() | used,
-        files={WEIGHTS: FileFacts.of(weights)},
+        files={},
     )
 
 

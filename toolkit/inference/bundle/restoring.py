@@ -1,8 +1,6 @@
-"""Builds a bundle's system and tries it on a sound.
+"""Builds a bundle's system and tries it on a synthetic sound, the same everywhere (docs/decisions/0008-trial.md).
 
-The trial sound is synthetic and the same everywhere; every bundle holds its system's prediction for it. Weights that
-fit do not prove that the code around them is the code they were trained with. The prediction nearly does: it differs
-if a plugin or a library computes something else.
+Weights that fit do not prove that the code around them is the code they were trained with. The same prediction does.
 """
 
 import logging
@@ -99,8 +97,8 @@ def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
     if not np.allclose(answer, config.trial, rtol=0, atol=TOLERANCE):  # NaN is never close
         changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
         versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
-        found = "the prediction for the trial sound differs from that at export"
-        raise BundleError(f"{found}: its plugins or libraries compute something else here. {versions}")
+        found = "the prediction for the trial sound differs from that at export: plugins or libraries have changed"
+        raise BundleError(f"{found}. {versions}")
     return system
 
 
@@ -115,8 +113,7 @@ def _check_parts(config: BundleConfig) -> None:
         except UnknownPlugin as error:
             distribution, _, name = part.plugin.rpartition(":")
             wanted = f"It needs {kind} {name!r} of {distribution} {config.distributions.get(distribution, '')}".rstrip()
-            problem = "which is not installed here: install it if you trust it"
-            raise BundleError(f"{one_line(wanted)}, {problem}.") from error
+            raise BundleError(f"{wanted}, which is not installed here: install it if you trust it.") from error
         for name in getattr(cls, "retired", ()):  # used in training alone
             part.args.pop(name, None)
         for name, alone in getattr(cls, "standalone_args", {}).items():  # names no file, hub or download
@@ -125,8 +122,7 @@ def _check_parts(config: BundleConfig) -> None:
                 raise BundleError(f"{shown}: {alone!r} is needed, since a bundle is self-contained.")
     for distribution, exported in config.distributions.items():
         if (here := _installed(distribution)) not in (exported, None):
-            found = f"exported with {distribution} {exported}, but {here} is installed here"
-            logger.warning("%s: %s.", config.name, found)
+            logger.warning(f"{config.name}: exported with {distribution} {exported}, but {here} is installed here.")
 
 
 def _installed(distribution: str) -> str | None:

@@ -37,16 +37,10 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> float:
 
 
 def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
-    """A system as an ONNX model of a batch of segments, if ONNX Runtime computes what torch computes.
-
-    Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that is given,
-    covariate_NAME [batch], int64, the index of its value, or -1 if unknown. Samples beyond a length are
-    ignored. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`, at the temperature
-    of `usage`.
+    """A system as an ONNX model, if ONNX Runtime computes what torch computes; docs/onnx.md lists inputs and output.
 
     Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata.
-    Returns: the content of the file; the largest difference of a log-probability from torch's, relative to it where it
-        is below -1.
+    Returns: the content of the file; the largest difference of a log-probability from torch's, relative below -1.
     Raises: OnnxError if a package is missing, or a part cannot be exported or differs from torch.
     """
     try:
@@ -54,12 +48,11 @@ def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        needed = f"ONNX export needs {error.name}, which is not installed"
-        raise OnnxError(f"{needed}: pip install '{DISTRIBUTION}[onnx]'.") from None
+        line = f"ONNX export needs {error.name}, which is not installed: pip install '{DISTRIBUTION}[onnx]'."
+        raise OnnxError(line) from None
     size = sum(tensor.nbytes for tensor in (*system.parameters(), *system.buffers())) / 1e9
     if size > LARGEST_GB:
-        fits = f"one ONNX file can hold {LARGEST_GB} GB. A smaller backbone fits"
-        raise OnnxError(f"The system's weights are {size:.1f} GB; {fits}.")
+        raise OnnxError(f"The system's weights are {size:.1f} GB, and one ONNX file can hold {LARGEST_GB} GB.")
     *parts, answer = _parts(system, usage)
     try:
         return _export(answer, usage)
