@@ -37,9 +37,6 @@ class Standardize(nn.Module):
     A channel that is constant there, but for rounding, is only centred. Before `fit`, values stay as they are.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, channels: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels))

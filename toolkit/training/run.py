@@ -145,8 +145,9 @@ class Run:
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
-        folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
-        trained = from_first(lambda: next((folder for folder in folders if os.path.isfile(folder / HISTORY)), None))
+        shared = {"system": self.recipe.name, "protocol": self.protocol, "file": HISTORY}
+        history = from_first(lambda: trained_with(self.folder.path, **shared))
+        trained = history and history.parent
         if trained not in (None, self.folder.path):
             self.folder.delete_weights()  # of an earlier start, which did not end
         warnings = [problem.message for problem in self.preparation.warnings]

@@ -28,23 +28,16 @@ from toolkit.statistics.abstention import Confidence
 from toolkit.statistics.calibration import at_temperature
 from toolkit.training.predictions import Answers, read_answers, read_confidence
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import (
-    CHECKPOINTS,
-    MANIFEST,
-    ORIGIN,
-    RECIPE,
-    RESULTS,
-    VALIDATION,
-    manifest_rows,
-    read_results,
-    trained_with,
-)
+from toolkit.training.run_folder import MANIFEST, ORIGIN, RECIPE, RESULTS, manifest_rows, read_results, trained_with
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
 
 NOTE = "note"  # the manifest's column that holds the stamps
-QUOTED = ("epoch", "epochs", "parameters", "precision", "hardware", "seconds", "versions")  # copied from results.json
+QUOTED = (  # copied from results.json
+    *("corpus", "protocol", "fold", "seed", "stamps", "epoch", "epochs"),
+    *("parameters", "precision", "hardware", "seconds", "versions"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,18 +60,13 @@ class TrainedRun:
         speakers = {utterance.id: utterance.speaker for utterance in self.utterances}
         parts = {part: getattr(self.fold, part) for part in PARTS}
         return RunSummary(
-            corpus=self.recipe.corpus.plugin,
             description=corpus.description,
             licence=corpus.licence,
             manifest_sha256=FileFacts.of(rows.encode()).sha256,
-            protocol=self.fold.protocol,
-            fold=self.fold.name,
-            seed=self.recipe.seed,
             utterances={part: len(ids) for part, ids in parts.items()},
             speakers={part: len({speakers[name] for name in ids} - {None}) for part, ids in parts.items()},
             pretrained={name: source and weights_name(source) for name, source in self.results["pretrained"].items()},
             random_backbones=random_backbones,
-            stamps=tuple(self.results["stamps"]),
             test=TestSummary.of(self.answers, self.targets[LABEL]),
             **{key: self.results[key] for key in QUOTED},
         )
@@ -169,7 +157,7 @@ def _notes(run: TrainedRun) -> Iterator[str]:
     """What to know before an export: stamps, a missing temperature, code that has changed since the training."""
     yield from run.results["stamps"]
     if not run.confidence.utterances:
-        yield f"no temperature: no {VALIDATION}, as validation and test are one part, or an earlier version trained it"
+        yield "no temperature: validation and test are one part, or an earlier version trained the run"
     for name, here in used_versions(run.recipe).items():
         if (trained := run.results["versions"].get(name)) != here:
             yield f"trained with {name} {trained}, exported with {here}: they may compute different results"
@@ -182,11 +170,10 @@ def _trained_system(run: TrainedRun) -> "System":
     from toolkit.training.init_from import build_to_train
     from toolkit.training.loop.checkpoints import Checkpoints, load_state
 
-    same_training = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
-    folders = [folder / CHECKPOINTS for folder in same_training if os.path.isdir(folder / CHECKPOINTS)]
-    if not folders:
+    checkpoints = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
+    if checkpoints is None:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
-    best = Checkpoints(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
+    best = Checkpoints(checkpoints).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
     with torch.random.fork_rng(devices=[]):
         system = build_to_train(run.recipe, run.targets)
     load_state(system, best / "system.ckpt")
