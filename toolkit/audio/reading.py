@@ -104,14 +104,11 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
 
 
 def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]:
-    """List the files below a folder in order, without names that begin with a dot; `report` gets a line for each fault.
-
-    Linked folders are faults: they are not followed, since they may form a loop.
-    """
+    """List the files below a folder in order, without hidden ones; `report` gets a line for each fault."""
     for at, folders, files in os.walk(folder, onerror=lambda e: report(f"{e.filename} cannot be listed: {e.strerror}")):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for link in filter(os.path.islink, (Path(at, name) for name in folders)):
-            report(f"{link} is a link to a folder, which is not followed")
+            report(f"{link} is a link to a folder, which is not followed")  # it may form a loop
         yield from (Path(at, name) for name in sorted(files) if not name.startswith("."))
 
 

@@ -61,10 +61,7 @@ class System(nn.Module):
 
     @property
     def fixed_samples(self) -> int | None:
-        """The only segment length that all parts accept, in samples; None if they accept any.
-
-        Raises: RecipeError if two parts accept only different lengths.
-        """
+        """The only segment length in samples that all parts accept, None for any; RecipeError if they do not agree."""
         lengths = {part.fixed_samples for part in (*self.levels.values(), self.fusion)} - {None}
         if len(lengths) > 1:
             raise RecipeError(f"Parts of the model take segments of {sorted(lengths)} samples only: they must agree.")

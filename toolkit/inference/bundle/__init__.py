@@ -33,10 +33,7 @@ class Bundle:
 
 
 def read_bundle(path: str | Path) -> Bundle:
-    """Read a bundle: a folder, a .zip, or hf:USER/NAME[@REVISION] on the hub, which is fetched first.
-
-    Raises: BundleError: one line that says what is wrong with the bundle, or what is not installed.
-    """
+    """Read a folder, a .zip, or hf:USER/NAME[@REVISION], which is fetched first; a BundleError says what is wrong."""
     given, path = path, local_bundle(path)
     try:
         config = read_config(read_file(path, CONFIG))

@@ -50,10 +50,7 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
 
 @torch.no_grad()
 def answer_to_trial(system: System, of: Recipe | BundleConfig) -> tuple[float, ...]:
-    """A system's probabilities, in eval() mode, for one segment of the trial sound with each covariate's first value.
-
-    Raises: BundleError if the system cannot be run.
-    """
+    """A system's probabilities for a segment of the trial sound with each covariate's first value, or a BundleError."""
     try:
         samples = system.fixed_samples or max(of.audio.segment_samples, MIN_SAMPLES)
         wave = torch.from_numpy(trial_wave(samples, sample_rate=of.audio.sample_rate))[None]  # [1, samples]
@@ -103,10 +100,7 @@ def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
 
 
 def _check_parts(config: BundleConfig) -> None:
-    """Refuse plugins that are not installed and arguments that lead out of the bundle; drop arguments that are retired.
-
-    Other versions of the plugins' distributions are a warning.
-    """
+    """Refuse missing plugins and arguments that lead out of the bundle; drop retired ones; warn of other versions."""
     for kind, location, part in config.parts():
         try:
             cls = find_part(kind, part).load()

@@ -63,10 +63,7 @@ def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
 
 
 class Part(nn.Module):
-    """A function of a batch of segments, prepared as the core prepares them, that returns one tensor of a system.
-
-    Args: compute: (waveforms, covariates) -> [batch, ...]; name: of the part, in errors.
-    """
+    """One tensor that a system computes of a batch of segments, which are prepared as the core prepares them."""
 
     def __init__(self, system: System, compute: Callable[[Seq, Mapping[str, Tensor]], Tensor], name: str):
         super().__init__()
