@@ -19,7 +19,6 @@ WEIGHTS = "model.safetensors"
 CARD = "README.md"
 ONNX = "model.onnx"  # optional
 FILES = (CONFIG, CARD, WEIGHTS, SEEN, ONNX)
-_DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content makes the same .zip
 
 
 def write_files(target: Path, files: Mapping[str, bytes]) -> None:
@@ -28,7 +27,7 @@ def write_files(target: Path, files: Mapping[str, bytes]) -> None:
         if target.suffix.lower() == ".zip":
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
                 for name, data in files.items():
-                    entry = zipfile.ZipInfo(name, _DATE)
+                    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the same content makes the same .zip
                     entry.external_attr = 0o644 << 16
                     archive.writestr(entry, data)
         else:

@@ -1,8 +1,4 @@
-"""Checks of what plugins declare and return, where it enters the core: errors name the plugin, the method and the rule.
-
-Types and shapes are checked at every call, since that does not wait for a device. Values are checked to be finite once
-for each method, and only in plugins of other distributions.
-"""
+"""Checks of what plugins declare and return, where it enters the core; errors name plugin, method and rule."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,9 +18,9 @@ def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None
     kind = "Seq, with int64 lengths," if len(shape) == 3 else "tensor"
     rule = f"{name and f'{name!r} as '}a floating-point {kind} of shape [{sizes}]"
     require_rule(part, method, _fits(value, shape), rule, value)
-    if ORIGIN in vars(part) and not torch.compiler.is_compiling():
+    if ORIGIN in vars(part) and not torch.compiler.is_compiling():  # of another distribution
         done = vars(part).setdefault("_toolkit_checked", set())
-        if (method, name) not in done:
+        if (method, name) not in done:  # once, since it waits for the device
             done.add((method, name))
             values = value.zeroed().values if isinstance(value, Seq) else value
             require_rule(part, method, bool(values.isfinite().all()), "finite values", "NaN or infinity")

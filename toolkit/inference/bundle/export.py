@@ -33,7 +33,6 @@ from toolkit.training.run_folder import MANIFEST, ORIGIN, RECIPE, RESULTS, manif
 if TYPE_CHECKING:
     from toolkit.model.system import System
 
-NOTE = "note"  # the manifest's column that holds the stamps
 QUOTED = (  # copied from results.json
     *("corpus", "protocol", "fold", "seed", "stamps", "epoch", "epochs"),
     *("parameters", "precision", "hardware", "seconds", "versions"),
@@ -83,7 +82,8 @@ def read_trained_run(path: str | Path) -> TrainedRun:
         raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
     recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
     read = read_manifest(folder / MANIFEST)
-    utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != NOTE}) for u in read)
+    # the manifest's column `note` holds the stamps
+    utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != "note"}) for u in read)
     fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
     answers = read_answers(folder, targets[LABEL].classes, confusion=results["confusion"])
@@ -94,11 +94,7 @@ def read_trained_run(path: str | Path) -> TrainedRun:
 
 
 def weights_name(source: str) -> str:
-    """The name that a bundle gives pre-trained weights: only the last part of a path, to hide its maker's folders.
-
-    >>> weights_name("/data/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h@refs/pr/1")
-    ('w2v', 'facebook/wav2vec2-base-960h@refs/pr/1')
-    """
+    """The name that a bundle gives pre-trained weights: only the last part of a path, to hide its maker's folders."""
     is_path = source.startswith(("/", "~", ".")) or source.partition("@")[0].count("/") > 1 or os.path.isdir(source)
     return Path(source).name if is_path else source
 
@@ -130,12 +126,15 @@ def export_bundle(
     for note in _notes(run):
         say(f"NOTE: {note}")
 
-    from toolkit.inference.bundle.restoring import restore_system, weights_of
+    from safetensors.torch import save
+
+    from toolkit.inference.bundle.restoring import restore_system
 
     system = _trained_system(run)
-    files, config = {WEIGHTS: weights_of(system)}, _describe(run, system)
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in system.state_dict().items()}
+    config = _describe(run, system)
     try:
-        restore_system(read_config(config.text().encode()), system.state_dict())  # as a reader would
+        restore_system(read_config(config.text().encode()), state)  # as a reader would
     except BundleError as error:
         hint = "`toolkit check-plugin` finds a plugin that answers differently at each call"
         raise BundleError(f"{config.name}: {error} Check the portable_args of its levels; {hint}.") from error
@@ -143,7 +142,7 @@ def export_bundle(
     seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
     if os.path.isfile(run.folder / ORIGIN):  # it started from a bundle
         seen |= Seen(**read_json(run.folder / ORIGIN, BundleError, "train the run again")["seen"])
-    files |= {CARD: card_text(config, license).encode(), SEEN: json.dumps(vars(seen)).encode()}
+    files = {WEIGHTS: save(state), CARD: card_text(config, license).encode(), SEEN: json.dumps(vars(seen)).encode()}
     if onnx:
         from toolkit.inference.onnx.export import onnx_model
 

@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from toolkit.contracts import Seq
@@ -34,11 +33,7 @@ logger = logging.getLogger("toolkit")
 
 
 def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
-    """A voice-like sound in noise, harmonics that rise and pulse: [samples], float32.
-
-    >>> [f"{value:.4f}" for value in trial_wave(3, sample_rate=16000)]
-    ['-0.0073', '0.0451', '0.0754']
-    """
+    """A voice-like sound in noise, harmonics that rise and pulse: [samples], float32."""
     time = np.arange(samples) / sample_rate  # in seconds
     phase = 2 * np.pi * (120 * time + 20 * np.sin(2 * np.pi * 0.7 * time))
     voice = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 9))
@@ -61,14 +56,6 @@ def answer_to_trial(system: System, of: Recipe | BundleConfig) -> tuple[float, .
     except Exception as error:  # a plugin's code may raise anything
         reason = error if isinstance(error, ToolkitError) else one_line(error)
         raise BundleError(f"The system cannot be run: {reason}") from error
-
-
-def weights_of(system: System) -> bytes:
-    """A system's state as the bytes of a safetensors file; BundleError if a part is not a tensor."""
-    state = system.state_dict()
-    if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise BundleError(f"The system's state holds {odd[0]}, which is not a tensor: {WEIGHTS} cannot hold it.")
-    return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
 
 
 def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
@@ -94,8 +81,8 @@ def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
     if not np.allclose(answer, config.trial, rtol=0, atol=TOLERANCE):  # NaN is never close
         changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
         versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
-        found = "the prediction for the trial sound differs from that at export: plugins or libraries have changed"
-        raise BundleError(f"{found}. {versions}")
+        found = "the prediction for the trial sound differs from that at export"
+        raise BundleError(f"{found}: its plugins or libraries compute something else here. {versions}")
     return system
 
 
@@ -107,7 +94,8 @@ def _check_parts(config: BundleConfig) -> None:
         except UnknownPlugin as error:
             distribution, _, name = part.plugin.rpartition(":")
             wanted = f"It needs {kind} {name!r} of {distribution} {config.distributions.get(distribution, '')}".rstrip()
-            raise BundleError(f"{wanted}, which is not installed here: install it if you trust it.") from error
+            problem = "which is not installed here: install it if you trust it"
+            raise BundleError(f"{one_line(wanted)}, {problem}.") from error
         for name in getattr(cls, "retired", ()):  # used in training alone
             part.args.pop(name, None)
         for name, alone in getattr(cls, "standalone_args", {}).items():  # names no file, hub or download

@@ -21,12 +21,10 @@ from toolkit.files import DISTRIBUTION, write_whole
 from toolkit.inference.bundle.config import Usage
 from toolkit.model.system import System
 
-OUTPUT = "log_probabilities"
 TRACED_ROWS = 2  # the exporter would fix a batch axis of one row
 LONGEST_TRACED_S = 2.0  # loops over time are unrolled, which takes long
 LARGEST_GB = 1.5  # above, the exporter writes a second file for the weights, since a file holds at most 2 GiB
 TOLERANCE = 1e-4
-SILENT = 4  # ONNX Runtime's level for fatal errors alone; others are raised
 
 
 def export_onnx(system: System, usage: Usage, path: Path | str) -> float:
@@ -158,7 +156,7 @@ def _trace(part: Part, *, samples: int) -> torch.onnx.ONNXProgram:
                 part,
                 tuple(example.values()),
                 input_names=list(example),
-                output_names=[OUTPUT],
+                output_names=["log_probabilities"],
                 dynamic_shapes={"waveform": axes, "lengths": rows, **given},
                 dynamo=True,
                 verbose=False,
@@ -189,7 +187,7 @@ def _largest_difference(model: bytes, part: Part, sizes: list[tuple[int, int]]) 
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT
+    options.log_severity_level = 4  # fatal errors alone; others are raised
     found, batch = {}, "the model"
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
