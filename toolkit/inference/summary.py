@@ -22,10 +22,7 @@ from toolkit.training.predictions import Answers
 
 @dataclass(frozen=True, kw_only=True)
 class TestSummary:
-    """The result of a test, in fractions of 1; docs/bundles.md describes each key.
-
-    Intervals are None if speakers are unknown or too few; the recall of a class without utterances is None.
-    """
+    """The result of a test, in fractions of 1; docs/bundles.md describes each key."""
 
     __test__ = False  # pytest would collect it for its name
 
@@ -44,10 +41,7 @@ class TestSummary:
 
     @classmethod
     def of(cls, answers: Answers, target: Target, *, all_speakers_known: bool = True) -> "TestSummary":
-        """Summarize a system's answers; the columns of their probabilities are the classes of `target`.
-
-        Intervals need the speaker of every utterance; with all_speakers_known=False, the nameless count as one speaker.
-        """
+        """Intervals need the speaker of every utterance, unless the nameless count as one: all_speakers_known=False."""
         found = target.summary(answers.reference, answers.predicted)
         intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)
         if not all_speakers_known or (answers.speaker != "").all():
@@ -97,10 +91,7 @@ def calibration(answers: Answers, target: Target, confidence: Confidence) -> dic
 
 
 def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
-    """Coverage and error by rule of `RULES`, for answers at the temperature of `confidence`.
-
-    Rules whose error rate cannot be promised are left out.
-    """
+    """Coverage and error by rule of `RULES` that can be promised, for answers at the temperature of `confidence`."""
     found, correct = {}, answers.predicted == answers.reference
     for rule in RULES:
         with suppress(PredictionError):

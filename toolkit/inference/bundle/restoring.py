@@ -1,7 +1,4 @@
-"""Builds a bundle's system and tries it on a synthetic sound, the same everywhere (docs/decisions/0008-trial.md).
-
-Weights that fit do not prove that the code around them is the code they were trained with. The same prediction does.
-"""
+"""Builds a bundle's system and tries it on a synthetic sound, the same everywhere (docs/decisions/0008-trial.md)."""
 
 import logging
 import random
@@ -59,10 +56,7 @@ def answer_to_trial(system: System, of: Recipe | BundleConfig) -> tuple[float, .
 
 
 def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
-    """Build the system in eval() mode, with these weights.
-
-    Raises: ToolkitError if it cannot be built here, the weights do not fit, or it predicts the trial sound differently.
-    """
+    """Build the system in eval() mode, with these weights; ToolkitError if they do not fit or the trial differs."""
     _check_parts(config)
     size = sum(tensor.nbytes for tensor in state.values())
     allowance = Allowance(2 * size + TABLES, tensors=20 * len(state) + FEW, draw=False)
