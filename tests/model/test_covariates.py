@@ -1,9 +1,7 @@
-import pytest
 import torch
 from torch.nn import functional
 
 from toolkit.contracts import LevelShape, Seq
-from toolkit.errors import ShapeError
 from toolkit.model.system import PredictedCovariate, one_hot
 from toolkit_plugins.fusions.concat import Concat
 
@@ -27,11 +25,6 @@ def test_a_predicted_covariate_reads_mean_and_deviation():
     linear = predict.head[1]
     assert list(predict.state_dict()) == ["head.1.weight", "head.1.bias"], "as in the bundles that there are"
     torch.testing.assert_close(predict(frames)[1], torch.tensor([[2.0, 1.0]]) @ linear.weight.T + linear.bias)
-
-
-def test_a_predicted_covariate_refuses_a_row_without_frames():
-    with pytest.raises(ShapeError, match="row 0 has length 0"):
-        PredictedCovariate("x", channels=1, classes=2)(Seq(torch.ones(1, 3, 1), torch.tensor([0])))
 
 
 def test_the_fusion_sends_no_gradient_into_the_predicted_covariate_and_its_own_loss_does():

@@ -19,7 +19,6 @@ FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp
 PREROLL = 16  # MP3 packets to decode before a position: a packet may need bits of earlier ones
 TOLERANCE_S = 0.2  # some headers give the length in whole packets
 _INFO = re.compile(rb"(?:Xing|Info)\0\0\0[^\0](.{4})", re.S)  # in an MP3: how many packets follow
-_INFO_WITHIN = 1 << 20  # bytes from the beginning, where tags may be
 
 
 def truncated(path: Path, why: str) -> AudioError:
@@ -115,7 +114,7 @@ def _mp3_length(path: Path, stream: "AudioStream", packets: Iterator["Packet"]) 
         counts.pop()
         read -= last.size
     with path.open("rb") as file:
-        info = _INFO.search(file.read(_INFO_WITHIN))
+        info = _INFO.search(file.read(1 << 20))  # tags may be before it
     size = stream.container.size
     return sum(counts), len(counts) + 1 < int.from_bytes(info[1], "big") if info else size - read > size / 10
 

@@ -32,13 +32,10 @@ _STREAMED = 0x7FFF0000  # larger data sizes are placeholders from programs that 
 _UNKNOWN = 2**63 - 1  # libsndfile's number of frames if the header gives none
 _FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG")  # ffmpeg reads others
 _EVEN = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # encodings in which all frames have the same size
-_SEEKS_WRONGLY = ("DWVW", "OPUS")  # encodings in which libsndfile seeks to a wrong frame
 # libsndfile's log of a truncated file: the size of its data, or of all of it (riff), which may be off by a few bytes.
 _CUT = re.compile(r"^ *(data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
 _CHUNK = re.compile(rb"\0{0,7}(?!caff|FORM)[\w ]{4}")  # how a chunk behind the data begins, but not a file
 _BEGINS = {"OGG": b"OggS\0\x02", "FLAC": b"fLaC\0\0\0\x22"}  # how a stream begins
-_NIST_FRAMES = re.compile(rb"sample_count -i (\d+)")
-_NOT_RECOGNISED = (1, 3, 4)  # libsndfile's error codes for formats, files and encodings that ffmpeg may read
 
 
 @dataclass(frozen=True)
@@ -104,14 +101,11 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
 
 
 def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]:
-    """List the files below a folder in order, without names that begin with a dot; `report` gets a line for each fault.
-
-    Linked folders are faults: they are not followed, since they may form a loop.
-    """
+    """List the files below a folder in order, without hidden ones; `report` gets a line for each fault."""
     for at, folders, files in os.walk(folder, onerror=lambda e: report(f"{e.filename} cannot be listed: {e.strerror}")):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for link in filter(os.path.islink, (Path(at, name) for name in folders)):
-            report(f"{link} is a link to a folder, which is not followed")
+            report(f"{link} is a link to a folder, which is not followed")  # it may form a loop
         yield from (Path(at, name) for name in sorted(files) if not name.startswith("."))
 
 
@@ -134,7 +128,7 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
             if _reads_whole(path, file):
                 return file.frames, file.samplerate, _sndfile_blocks
     except soundfile.LibsndfileError as error:
-        if error.code not in _NOT_RECOGNISED:
+        if error.code not in (1, 3, 4):  # of formats, files and encodings that it does not know; ffmpeg may
             raise AudioError(f"{path} is damaged or truncated: {_cause(error)}; get the file again") from None
     return *ffmpeg.length(path), ffmpeg.blocks
 
@@ -172,7 +166,7 @@ def _refuse_false_header(path: Path, file: soundfile.SoundFile) -> None:
     if "lacks an end-of-stream bit" in file.extra_info:
         raise truncated(path, "its last page is missing")
     if file.format == "NIST":
-        promised = _NIST_FRAMES.search(os.pread(file.name, 1024, 0))
+        promised = re.search(rb"sample_count -i (\d+)", os.pread(file.name, 1024, 0))
         if promised and int(promised[1]) > file.frames:
             raise truncated(path, f"its header promises {int(promised[1])} frames, but {file.frames} are there")
     if file.format not in _BEGINS and file.frames and file.subtype.startswith(_EVEN):
@@ -192,7 +186,7 @@ def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]
     try:
         with _sound_file(path) as file:
             size = max(1, min(int(BLOCK_S * file.samplerate), BLOCK_VALUES // file.channels))
-            if start and file.seekable() and not file.subtype.startswith(_SEEKS_WRONGLY):
+            if start and file.seekable() and not file.subtype.startswith(("DWVW", "OPUS")):  # it seeks wrongly in these
                 file.seek(start)
                 start = 0
             file.seekable = lambda: False  # else soundfile seeks after every read, which fails in some encodings

@@ -1,7 +1,4 @@
-"""Read audio as a waveform, the mean of its channels at the system's rate: whole, in part, in blocks or in segments.
-
-soxr resamples it as a stream: how the audio is cut into blocks changes no bit of the result.
-"""
+"""Read audio as a waveform, the mean of its channels at the system's rate: whole, in part, in blocks or in segments."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -64,7 +61,7 @@ def through(stage: "Resampler | Cutter", blocks: Iterable) -> Iterator:
 
 
 class Resampler:
-    """Resample a waveform (soxr, high quality), in blocks of any size, to the length that `resampled_length` gives."""
+    """Resample a waveform to the length that `resampled_length` gives; how it is cut into blocks changes no bit."""
 
     def __init__(self, rate: int, new_rate: int):
         self._rates, self._taken, self._given = (rate, new_rate), 0, 0

@@ -25,10 +25,7 @@ from toolkit.training.predictions import Answers
 
 @dataclass(frozen=True, kw_only=True)
 class TestSummary:
-    """The result of a test, in fractions of 1; docs/bundles.md describes each key.
-
-    Intervals are None if speakers are unknown or too few; the recall of a class without utterances is None.
-    """
+    """The result of a test, in fractions of 1; docs/bundles.md describes each key."""
 
     __test__ = False  # pytest would collect it for its name
 
@@ -47,10 +44,7 @@ class TestSummary:
 
     @classmethod
     def of(cls, answers: Answers, target: Target, *, all_speakers_known: bool = True) -> "TestSummary":
-        """Summarize a system's answers; the columns of their probabilities are the classes of `target`.
-
-        Intervals need the speaker of every utterance; with all_speakers_known=False, the nameless count as one speaker.
-        """
+        """Intervals need the speaker of every utterance, unless the nameless count as one: all_speakers_known=False."""
         found = target.summary(answers.reference, answers.predicted)
         intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)
         if not all_speakers_known or (answers.speaker != "").all():
@@ -84,26 +78,23 @@ class CalibrationSummary:
 
 def calibration(answers: Answers, target: Target, confidence: Confidence) -> dict[str, CalibrationSummary]:
     """The calibration of answers "before" the temperature that they are at, and "after" it if it was fitted."""
-    given = {"before": at_temperature(answers.probabilities, 1 / confidence.temperature)}
-    given |= {"after": answers.probabilities} if confidence.utterances else {}
-    found = {}
-    for when, probabilities in given.items():
+
+    def summary(probabilities: np.ndarray) -> CalibrationSummary:
         tested = {"probabilities": probabilities, "reference": answers.reference, "labels": target.classes}
         curve = reliability_curve(**tested)
-        found[when] = CalibrationSummary(
+        return CalibrationSummary(
             ece=expected_calibration_error(**tested),
             nll=negative_log_likelihood(**tested),
             confidence=float(probabilities.max(axis=1).mean()),
             bins=tuple(zip(curve.confidence.tolist(), curve.accuracy.tolist(), curve.count.tolist(), strict=True)),
         )
-    return found
+
+    before = summary(at_temperature(answers.probabilities, 1 / confidence.temperature))
+    return {"before": before} | ({"after": summary(answers.probabilities)} if confidence.utterances else {})
 
 
 def abstaining(answers: Answers, confidence: Confidence) -> dict[str, Answered]:
-    """Coverage and error by rule of `RULES`, for answers at the temperature of `confidence`.
-
-    Rules whose error rate cannot be promised are left out.
-    """
+    """Coverage and error by rule of `RULES` that can be promised, for answers at the temperature of `confidence`."""
     found, correct = {}, answers.predicted == answers.reference
     for rule in RULES:
         with suppress(PredictionError):

@@ -1,7 +1,4 @@
-"""A bundle's files in a folder or in one .zip: written whole or not at all; only those in `FILES` are ever read.
-
-Entries of a .zip must be stored, not compressed, so that an archive cannot hold more than its size shows.
-"""
+"""A bundle's files in a folder or in one .zip: written whole or not at all; only those in `FILES` are ever read."""
 
 import hashlib
 import os
@@ -22,19 +19,15 @@ WEIGHTS = "model.safetensors"
 CARD = "README.md"
 ONNX = "model.onnx"  # optional
 FILES = (CONFIG, CARD, WEIGHTS, SEEN, ONNX)
-_DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same content makes the same .zip
 
 
 def write_files(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write files, name -> content, into a new folder, or into one archive if the target ends in .zip.
-
-    Raises: BundleError if it cannot be written; nothing is left behind.
-    """
+    """Write files, name -> content, into a new folder, or one archive if its name ends in .zip; errors: BundleError."""
     with replacing(target, BundleError, "make room or choose another name", durable=True) as partial:
         if target.suffix.lower() == ".zip":
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
                 for name, data in files.items():
-                    entry = zipfile.ZipInfo(name, _DATE)
+                    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the same content makes the same .zip
                     entry.external_attr = 0o644 << 16
                     archive.writestr(entry, data)
         else:
@@ -45,10 +38,7 @@ def write_files(target: Path, files: Mapping[str, bytes]) -> None:
 
 
 def read_file(path: Path, name: str, *, sha256: str | None = None) -> bytes:
-    """The content of one file of a bundle.
-
-    Raises: BundleError if the bundle or the file is missing or damaged, or has another SHA-256 than the given one.
-    """
+    """The content of a bundle's file; BundleError if it is missing or damaged, or has another SHA-256 than this."""
     run = path.parent if path.name == "results.json" else path
     if os.path.isfile(run / "results.json") or os.path.isfile(run / "recipe.yaml"):
         raise BundleError(f"{path} is a run, not a bundle. `toolkit export {run} BUNDLE` makes a bundle of it.")
@@ -89,14 +79,12 @@ def _from_zip(path: Path, name: str) -> bytes:
         raise BundleError(f"{path} is not a bundle: a folder or a .zip is needed ({one_line(error)}).{hint}") from None
     with archive:
         _require(path, name, archive.namelist())
-        if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-            problem = f"{name} is compressed, and a bundle's files are not"
-            raise BundleError(f"{path}: {problem}. Unpack it and give the folder.")
+        if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:  # it may hold far more than its size shows
+            raise BundleError(f"{path}: {name} is compressed, and a bundle's files are not. Give the folder, unpacked.")
         return archive.read(name)
 
 
 def _require(path: Path, name: str, names: Sequence[str]) -> None:
     if name not in names:
         content = one_line(", ".join(sorted(names)[:6]) or "nothing")
-        made = "`toolkit export RUN BUNDLE` makes bundles"
-        raise BundleError(f"{path} is not a bundle: it has no {name}; it holds {content}. {made}.")
+        raise BundleError(f"{path} is not a bundle: it has no {name}; it holds {content}. `toolkit export` makes one.")

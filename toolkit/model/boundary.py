@@ -1,8 +1,4 @@
-"""Checks of what plugins declare and return, where it enters the core: errors name the plugin, the method and the rule.
-
-Types and shapes are checked at every call, since that does not wait for a device. Values are checked to be finite once
-for each method, and only in plugins of other distributions.
-"""
+"""Checks of what plugins declare and return, where it enters the core; errors name plugin, method and rule."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +9,6 @@ from torch import Tensor, nn
 from toolkit.contracts import FLOATS, Fusion, Seq
 from toolkit.plugins.plugin import ORIGIN, require_rule
 
-CHECKED_FINITE = "_toolkit_checked"  # attribute of a plugin: its methods whose values have been checked to be finite
-
 
 def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None], *, name: str = "") -> Any:
     """A method's value, if the contract allows it: a Seq if `shape` has three sizes, else a tensor; None: any size."""
@@ -24,8 +18,12 @@ def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None
     kind = "Seq, with int64 lengths," if len(shape) == 3 else "tensor"
     rule = f"{name and f'{name!r} as '}a floating-point {kind} of shape [{sizes}]"
     require_rule(part, method, _fits(value, shape), rule, value)
-    if ORIGIN in vars(part) and not torch.compiler.is_compiling():
-        _check_finite_once(part, method, name, value)
+    if ORIGIN in vars(part) and not torch.compiler.is_compiling():  # of another distribution
+        done = vars(part).setdefault("_toolkit_checked", set())
+        if (method, name) not in done:  # once, since it waits for the device
+            done.add((method, name))
+            values = value.zeroed().values if isinstance(value, Seq) else value
+            require_rule(part, method, bool(values.isfinite().all()), "finite values", "NaN or infinity")
     return value
 
 
@@ -37,14 +35,6 @@ def _fits(value: Any, shape: Sequence[int | None]) -> bool:
     if not isinstance(value, Tensor) or value.dtype not in FLOATS or value.dim() != len(shape):
         return False
     return all(size in (None, there) for size, there in zip(shape, value.shape, strict=True))
-
-
-def _check_finite_once(part: nn.Module, method: str, name: str, value: Seq | Tensor) -> None:
-    done = vars(part).setdefault(CHECKED_FINITE, set())
-    if (method, name) not in done:
-        done.add((method, name))
-        values = value.zeroed().values if isinstance(value, Seq) else value
-        require_rule(part, method, bool(values.isfinite().all()), "finite values", "NaN or infinity")
 
 
 def checked_embeddings(fusion: Fusion, value: Any, *, rows: int) -> dict[str, Tensor]:

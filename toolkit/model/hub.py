@@ -33,10 +33,9 @@ def local_bundle(name: str | Path) -> Path:
     repository, revision = place
     with _in_one_line(str(name)):
         folder = snapshot_download(repository, revision=revision, allow_patterns=[CONFIG])
-        if not os.path.isfile(Path(folder) / CONFIG):
-            raise BundleError(f"it is not a bundle: it has no {CONFIG}.")
-        if b'"format_version"' not in read_file(Path(folder), CONFIG):  # before the weights are fetched
-            raise BundleError(f"its {CONFIG} is not a bundle's.")
+        config = Path(folder) / CONFIG
+        if not os.path.isfile(config) or b'"format_version"' not in config.read_bytes():  # before fetching the weights
+            raise BundleError(f"{name} is not a bundle: it has no {CONFIG} of one.")
         wanted = [name for name in FILES if name != ONNX]  # which the toolkit does not read
         folder = snapshot_download(repository, revision=Path(folder).name, allow_patterns=wanted)
     if (commit := Path(folder).name) != revision:
@@ -80,8 +79,6 @@ def _in_one_line(name: str) -> Iterator[None]:
     }
     try:
         yield
-    except BundleError as error:
-        raise BundleError(f"{name}: {error}") from None
     except (OSError, ValueError, RuntimeError, errors.HTTPError) as error:
         reason = next(text for kind, text in reasons.items() if isinstance(error, kind))
         cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) else error

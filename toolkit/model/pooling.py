@@ -1,58 +1,26 @@
-"""Pooling over time, shared by the core and the plugins.
-
-Snyder, Garcia-Romero, Sell, Povey, Khudanpur: "X-vectors: Robust DNN embeddings for speaker recognition",
-ICASSP 2018.
-"""
+"""Pooling over time, shared by the core and the plugins."""
 
 import torch
 from torch import Tensor
 
 from toolkit.contracts import Seq
-from toolkit.errors import ShapeError
 
 SMALLEST_VARIANCE = 1e-8  # the square root has no gradient at 0
 
 
-def check_lengths(frames: Seq) -> None:
-    """Raise ShapeError if a length is below 1 or above time; frames [batch, time] or [batch, time, channels].
-
-    Only on the CPU: reading lengths from an accelerator would wait for it. There, a row without frames gives NaN.
-    """
-    lengths, time = frames.lengths, frames.values.shape[1]
-    if lengths.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    wrong = (lengths < 1) | (lengths > time)
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise ShapeError(f"row {row} has length {int(lengths[row])}; pooling needs 1 to {time} frames (the time axis)")
-
-
 def mean_pooling(frames: Seq) -> Tensor:
-    """Mean over real frames.
-
-    Args: frames: [batch, time, channels]; lengths from 1 to time.
-    Returns: [batch, channels], at least float32.
-
-    >>> frames = torch.tensor([[[1.0], [3.0], [float("nan")]]])
-    >>> mean_pooling(Seq(frames, torch.tensor([2])))
-    tensor([[2.]])
-    """
-    check_lengths(frames)
+    """Mean over real frames: [batch, time, channels] -> [batch, channels], at least float32; NaN if there are none."""
     values = frames.zeroed().values
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     return values.sum(dim=1) / frames.mask.sum(dim=1, keepdim=True)
 
 
 def statistics_pooling(frames: Seq) -> Tensor:
-    """Mean and standard deviation over real frames (x-vectors, Snyder et al., 2018).
+    """Means, then standard deviations over real frames: [batch, time, channels] -> [batch, 2 * channels].
 
-    The deviation is that of the population (divided by the number of frames) and at least 1e-4, so that a
-    single frame or a constant channel has a finite gradient.
-
-    Returns: [batch, 2 * channels], at least float32: means, then standard deviations.
-
-    >>> statistics_pooling(Seq(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([2])))
-    tensor([[2., 1.]])
+    As in Snyder, Garcia-Romero, Sell, Povey, Khudanpur, "X-vectors: Robust DNN embeddings for speaker recognition",
+    ICASSP 2018. The deviation is that of the population and at least 1e-4, so that a single frame or a constant channel
+    has a finite gradient. At least float32.
     """
     means = mean_pooling(frames)
     # Zeros before the square: the gradient of a NaN's square is NaN, even if it is masked later.

@@ -9,14 +9,7 @@ from toolkit.contracts import Seq
 
 
 class Moments:
-    """Mean and sum of squared deviations of rows, batch by batch in float64 (Chan, Golub and LeVeque, 1979).
-
-    >>> moments = Moments()
-    >>> moments.add(torch.tensor([[1.0], [3.0]]))
-    >>> moments.add(torch.tensor([[5.0]]))
-    >>> moments.count, moments.mean.item(), moments.squares.item()
-    (3, 3.0, 8.0)
-    """
+    """Mean and sum of squared deviations of rows, batch by batch in float64 (Chan, Golub and LeVeque, 1979)."""
 
     def __init__(self):
         self.count, self.mean, self.squares = 0, torch.zeros(()), torch.zeros(())
@@ -36,9 +29,6 @@ class Standardize(nn.Module):
 
     A channel that is constant there, but for rounding, is only centred. Before `fit`, values stay as they are.
     """
-
-    mean: Tensor
-    deviation: Tensor
 
     def __init__(self, channels: int):
         super().__init__()

@@ -1,7 +1,4 @@
-"""Hashes of the speakers and the audio that trained a bundle's system, so that a test that shares them can say so.
-
-A training that starts from a bundle reads them too (`training.init_from`).
-"""
+"""Hashes of the speakers and the audio that trained a bundle's system, so that a test that shares them can say so."""
 
 import hashlib
 import json
@@ -18,37 +15,28 @@ from toolkit.model.archive import SEEN, read_file
 
 @dataclass(frozen=True)
 class Seen:
-    """Hashes of what trained a system or chose its epoch: speakers' names, and files with start and end."""
+    """Hashes of what trained a system or chose its epoch, sorted: speakers' names, and files with start and end."""
 
-    speakers: frozenset[str] = frozenset()
-    audio: frozenset[str] = frozenset()
+    speakers: Sequence[str] = ()
+    audio: Sequence[str] = ()
 
     @classmethod
     def of(cls, utterances: Sequence[Utterance]) -> "Seen":
         """Hash these utterances; audio that no longer exists is left out."""
-        return cls(frozenset(_speakers(utterances)), frozenset(_audio(utterances)) - {None})
+        return cls(sorted(_speakers(utterances)), sorted({*_audio(utterances)} - {None}))
 
     @classmethod
     def read(cls, bundle: Path, hashes: Mapping[str, str]) -> "Seen":
         """Read it from a bundle with these SHA-256 of its files, if it has the file."""
-        return cls.from_dict(parse_json(read_file(bundle, SEEN, sha256=hashes[SEEN]))) if SEEN in hashes else UNSEEN
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Iterable[str]]) -> "Seen":
-        """Make it from what `as_dict` gave. Raises: KeyError, TypeError if it is anything else."""
-        return cls(frozenset(map(str, values["speakers"])), frozenset(map(str, values["audio"])))
+        return cls(**parse_json(read_file(bundle, SEEN, sha256=hashes[SEEN]))) if SEEN in hashes else UNSEEN
 
     def __or__(self, other: "Seen") -> "Seen":
-        return Seen(self.speakers | other.speakers, self.audio | other.audio)
-
-    def as_dict(self) -> dict[str, list[str]]:
-        """All hashes, JSON-able: the file's content."""
-        return {"speakers": sorted(self.speakers), "audio": sorted(self.audio)}
+        return Seen(sorted({*self.speakers, *other.speakers}), sorted({*self.audio, *other.audio}))
 
     def shared(self, tested: Sequence[Utterance]) -> tuple[int, int]:
         """Count the test's speakers, by name, and its utterances that trained the system."""
-        audio = sum(name in self.audio for name in _audio(tested)) if self.audio else 0
-        return len(self.speakers & _speakers(tested)), audio
+        speakers, known = _speakers(tested).intersection(self.speakers), set(self.audio)
+        return len(speakers), sum(name in known for name in _audio(tested)) if known else 0
 
     def stamps(self, tested: Sequence[Utterance]) -> tuple[str, ...]:
         """One stamp if the test shares speakers or audio with the training, else none."""

@@ -33,11 +33,7 @@ class PredictedCovariate(nn.Module):
         self.head = nn.Sequential(nn.Identity(), nn.Linear(2 * channels, classes))  # head.1 in bundles
 
     def forward(self, level: Seq) -> tuple[Tensor, Tensor]:
-        """Predict from frames [batch, frames, channels].
-
-        Returns: probabilities [batch, classes], detached, summing to 1; logits [batch, classes].
-        Raises: ShapeError if a length is 0 or exceeds frames (on the CPU).
-        """
+        """Probabilities, detached, and logits, each [batch, classes], from frames [batch, frames, channels]."""
         logits = self.head(statistics_pooling(level))
         return logits.detach().float().softmax(dim=1), logits
 
@@ -65,10 +61,7 @@ class System(nn.Module):
 
     @property
     def fixed_samples(self) -> int | None:
-        """The only segment length that all parts accept, in samples; None if they accept any.
-
-        Raises: RecipeError if two parts accept only different lengths.
-        """
+        """The only segment length in samples that all parts accept, None for any; RecipeError if they do not agree."""
         lengths = {part.fixed_samples for part in (*self.levels.values(), self.fusion)} - {None}
         if len(lengths) > 1:
             raise RecipeError(f"Parts of the model take segments of {sorted(lengths)} samples only: they must agree.")

@@ -134,7 +134,7 @@ class Run:
                 origin = read_json(file, CheckpointError, "delete it")
                 for name, level in self.system.levels.items():
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
-                self.seen = Seen.from_dict(origin["seen"])
+                self.seen = Seen(**origin["seen"])
                 bundle = load_recipe(file.with_name(RECIPE)).training.init_from
                 if file.parent == self._path() and bundle == self.training.init_from:
                     for folder in filter(os.path.isdir, (file.parent / CHECKPOINTS, file.parent / PROBE)):
@@ -145,8 +145,9 @@ class Run:
 
     def _train_and_test(self) -> None:
         data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
-        folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
-        trained = from_first(lambda: next((folder for folder in folders if os.path.isfile(folder / HISTORY)), None))
+        shared = {"system": self.recipe.name, "protocol": self.protocol, "file": HISTORY}
+        history = from_first(lambda: trained_with(self.folder.path, **shared))
+        trained = history and history.parent
         if trained not in (None, self.folder.path):
             self.folder.delete_weights()  # of an earlier start, which did not end
         warnings = [problem.message for problem in self.preparation.warnings]
@@ -276,7 +277,7 @@ class Run:
             self.say(self.started)
             levels = self.system.levels.items()
             origin = {"levels": {name: [v.pretrained, v.random_backbone] for name, v in levels}}
-            self.folder.write_json(ORIGIN, origin | {"seen": self.seen.as_dict()})
+            self.folder.write_json(ORIGIN, origin | {"seen": vars(self.seen)})
         stamp = self.folder.stamp
         self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_yaml(self.recipe.as_dict()))
         note = {"note": stamp} if stamp else {}

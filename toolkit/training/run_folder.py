@@ -122,11 +122,12 @@ class Result(dict):
         self.folder = path.parent
 
 
-def trained_with(folder: Path, *, system: str, protocol: str) -> list[Path]:
-    """A run's folder, then the folders of the same run under other protocols that share its training."""
+def trained_with(folder: Path, *, system: str, protocol: str, file: str = CHECKPOINTS) -> Path | None:
+    """A file of a run's training, in its folder or in that of the same run under a protocol that shares it."""
     rest = folder.name.removeprefix(f"{system}-{protocol}-")
     others = [p for p in PROTOCOLS if p != protocol and training_protocol(p) == training_protocol(protocol)]
-    return [folder, *(folder.with_name(f"{system}-{other}-{rest}") for other in others)]
+    folders = [folder, *(folder.with_name(f"{system}-{other}-{rest}") for other in others)]
+    return next((path / file for path in folders if os.path.exists(path / file)), None)
 
 
 def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from toolkit.contracts import LevelShape, Seq
 from toolkit.errors import ShapeError
-from toolkit.model.pooling import SMALLEST_VARIANCE, check_lengths, mean_pooling, statistics_pooling
+from toolkit.model.pooling import SMALLEST_VARIANCE, mean_pooling, statistics_pooling
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -67,11 +67,7 @@ class AttentivePooling(nn.Module):
         self.score = nn.Sequential(nn.Linear(channels, hidden), nn.Tanh(), nn.Linear(hidden, heads))
 
     def weights(self, frames: Seq) -> Tensor:
-        """The weight of every frame: [batch, heads, time]; 0 beyond the lengths, sums to 1 over time.
-
-        Raises: ShapeError if a length is 0 or exceeds time.
-        """
-        check_lengths(frames)
+        """The weight of every frame: [batch, heads, time]; 0 beyond the lengths, sums to 1 over time."""
         scores = self.score(frames.zeroed().values)  # [batch, time, heads]
         return masked_softmax(scores.transpose(1, 2), frames.mask)
 

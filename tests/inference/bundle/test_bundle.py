@@ -75,7 +75,7 @@ def test_a_predicted_covariate_is_not_given(tmp_path):
 def test_a_shuffled_covariate_is_a_control_and_refused_before_any_note_is_printed(tmp_path):
     run = train(tmp_path, "--protocol=loso-as-published", "--training.epochs=1", change=with_gender("shuffled"))
     said = []
-    with pytest.raises(BundleError, match=r"cannot be a bundle: .*gender\.source is shuffled: such values exist only"):
+    with pytest.raises(BundleError, match=r"cannot be a bundle: .*gender\.source is shuffled: use label or"):
         export_bundle(run, tmp_path / "b", say=said.append)
     assert not (tmp_path / "b").exists() and not said
 

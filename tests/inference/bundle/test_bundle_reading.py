@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 from small_bundle import edit_config, replace_file, train, zip_of
 from wav2vec2_checkpoints import save_checkpoint
 
@@ -103,11 +103,6 @@ class TestFolders:
         os.mkfifo(path)
         assert f"{name} is damaged (OSError: " in refusal(bundle)
 
-    def test_a_changed_card_or_changed_weights_are_found(self, bundle):
-        card = (bundle / "README.md").read_text()
-        (bundle / "README.md").write_text(card.replace("small", "large"))
-        assert "README.md is not the file that was exported" in refusal(bundle)
-
 
 class TestZips:
     def test_another_zips_content(self, tmp_path):
@@ -195,21 +190,13 @@ class TestWeights:
         "header",
         [
             b"[]",
-            b"null",
-            b'{"a": 3}',
             b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
-            b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "b": {"dtype": "F32", "shape": [1], '
-            b'"data_offsets": [0, 4]}}',
             b'{"a": {"dtype": "PICKLE", "shape": [1], "data_offsets": [0, 4]}}',
             b'{"a": {"dtype": "F32", "shape": [99999999999999], "data_offsets": [0, 4]}}',
         ],
     )
     def test_a_header_with_wrong_values(self, bundle, header):
         replace_file(bundle, "model.safetensors", struct.pack("<Q", len(header)) + header + bytes(4))
-        assert "model.safetensors is damaged" in refusal(bundle)
-
-    def test_a_header_that_is_longer_than_the_file(self, bundle):
-        replace_file(bundle, "model.safetensors", struct.pack("<Q", 2**62) + b"{}")
         assert "model.safetensors is damaged" in refusal(bundle)
 
     def test_a_pickle_is_not_opened(self, bundle, tmp_path):
@@ -221,11 +208,6 @@ class TestWeights:
         replace_file(bundle, "model.safetensors", (tmp_path / "evil.pt").read_bytes())
         refusal(bundle)
         assert not (tmp_path / "hacked").exists()
-
-    def test_weights_of_another_bundle(self, bundle, tmp_path):
-        save_file({"x": torch.zeros(3)}, tmp_path / "other.safetensors")
-        (bundle / "model.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes())
-        assert "model.safetensors is not the file that was exported" in refusal(bundle)
 
 
 class TestPlugins:
@@ -249,10 +231,6 @@ class TestPlugins:
     def test_a_name_without_a_known_distribution(self, bundle, plugin):
         self.level(bundle, plugin=plugin)
         assert "It needs extractor" in refusal(bundle)
-
-    def test_a_module_or_class_is_not_a_name(self, bundle):
-        self.level(bundle, plugin="audio-classification-toolkit:toolkit_plugins.extractors.mfcc:Mfcc")
-        refusal(bundle)
 
     def test_arguments_are_checked_as_a_recipes_are(self, bundle):
         for args, message in (

@@ -1,7 +1,6 @@
-"""Bundles: a trained system with everything needed to use it elsewhere, in a folder or one .zip.
+"""Bundles: a trained system with everything needed to use it elsewhere but its plugins' code, in a folder or one .zip.
 
-A bundle holds no code: it names plugins, which must be installed. Importing this package is light; torch is imported
-when a system is built.
+Importing this package is light; torch is imported when a system is built.
 """
 
 from dataclasses import dataclass
@@ -34,10 +33,7 @@ class Bundle:
 
 
 def read_bundle(path: str | Path) -> Bundle:
-    """Read a bundle: a folder, a .zip, or hf:USER/NAME[@REVISION] on the hub, which is fetched first.
-
-    Raises: BundleError: one line that says what is wrong with the bundle, or what is not installed.
-    """
+    """Read a folder, a .zip, or hf:USER/NAME[@REVISION], which is fetched first; a BundleError says what is wrong."""
     given, path = path, local_bundle(path)
     try:
         config = read_config(read_file(path, CONFIG))

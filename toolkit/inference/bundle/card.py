@@ -1,7 +1,4 @@
-"""The model card, README.md of a bundle: the system, its training data and its scores. Imports no torch.
-
-Every figure comes from config.json; the stamps are repeated for readers who have only the card. The text is card.md.j2.
-"""
+"""The model card, README.md of a bundle, made of its config.json alone. Imports no torch."""
 
 import shlex
 from pathlib import Path

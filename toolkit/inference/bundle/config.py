@@ -1,7 +1,4 @@
-"""config.json of a bundle: everything that builds and describes its system. A hash of its content shows any change.
-
-Imports no torch: a bundle that cannot be used is refused before anything heavy is imported.
-"""
+"""config.json of a bundle: everything that builds and describes its system. Imports no torch."""
 
 import hashlib
 import json
@@ -43,16 +40,13 @@ class Usage:
         return Target(LABEL, self.labels)
 
     def hop_samples(self, hop_s: float | None) -> int:
-        """The hop from one segment's start to the next, in samples at the system's rate; None: a whole segment.
-
-        Raises: PredictionError if it is below one sample, or longer than a segment.
-        """
+        """The hop from one segment's start to the next, in samples; PredictionError below one or above a segment."""
         rate, longest = self.audio.sample_rate, self.audio.segment_samples
         if hop_s is None:
             return longest
         if not (isinstance(hop_s, Real) and 0 < hop_s < math.inf and 1 <= round(hop_s * rate) <= longest):
-            needed = f"it must be above 0 and at most a segment, {self.audio.segment_seconds:g} s"
-            raise PredictionError(f"The hop is {hop_s!r} s: {needed}")
+            seconds = self.audio.segment_seconds
+            raise PredictionError(f"The hop is {hop_s!r} s: it must be above 0 and at most a segment, {seconds:g} s")
         return round(hop_s * rate)
 
     def scores(self, logits: Any) -> Any:
@@ -152,9 +146,8 @@ def read_config(data: bytes) -> BundleConfig:
     if not isinstance(values, dict) or "format_version" not in values:
         raise BundleError(f"{CONFIG} has no format_version: this is not a bundle. `toolkit export` makes bundles.")
     if (found := values["format_version"]) not in READS:
-        known = f"this {DISTRIBUTION} reads {join(map(str, READS))}"
-        needed = "Install the version that wrote the bundle, or a newer one"
-        raise BundleError(f"{CONFIG}: format_version is {one_line(repr(found))}, but {known}. {needed}.")
+        known = f"this {DISTRIBUTION} reads {join(map(str, READS))}. Install the version that wrote it, or a newer one"
+        raise BundleError(f"{CONFIG}: format_version is {one_line(repr(found))}, but {known}.")
     if found > 1 and values.pop("sha256", None) != own_sha256(values):
         raise BundleError(f"{CONFIG} is not the file that was exported (its content has another sha256): get it again.")
     try:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from toolkit.inference.bundle.card import card_text
 from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, RunSummary, read_config
 from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.archive import CARD, ONNX, SEEN, WEIGHTS, write_files
-from toolkit.model.seen import UNSEEN, Seen
+from toolkit.model.seen import Seen
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.signatures import resolved_arguments
 from toolkit.plugins.versions import library_versions, used_versions
@@ -28,23 +27,15 @@ from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.statistics.confidence import Confidence, at_temperature
 from toolkit.training.predictions import Answers, read_answers, read_confidence
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import (
-    CHECKPOINTS,
-    MANIFEST,
-    ORIGIN,
-    RECIPE,
-    RESULTS,
-    VALIDATION,
-    manifest_rows,
-    read_results,
-    trained_with,
-)
+from toolkit.training.run_folder import MANIFEST, ORIGIN, RECIPE, RESULTS, manifest_rows, read_results, trained_with
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
 
-NOTE = "note"  # the manifest's column that holds the stamps
-QUOTED = ("epoch", "epochs", "parameters", "precision", "hardware", "seconds", "versions")  # copied from results.json
+QUOTED = (  # copied from results.json
+    *("corpus", "protocol", "fold", "seed", "stamps", "epoch", "epochs"),
+    *("parameters", "precision", "hardware", "seconds", "versions"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,18 +58,13 @@ class TrainedRun:
         speakers = {utterance.id: utterance.speaker for utterance in self.utterances}
         parts = {part: getattr(self.fold, part) for part in PARTS}
         return RunSummary(
-            corpus=self.recipe.corpus.plugin,
             description=corpus.description,
             licence=corpus.licence,
             manifest_sha256=FileFacts.of(rows.encode()).sha256,
-            protocol=self.fold.protocol,
-            fold=self.fold.name,
-            seed=self.recipe.seed,
             utterances={part: len(ids) for part, ids in parts.items()},
             speakers={part: len({speakers[name] for name in ids} - {None}) for part, ids in parts.items()},
-            pretrained={name: weights_name(source) for name, source in self.results["pretrained"].items()},
+            pretrained={name: source and weights_name(source) for name, source in self.results["pretrained"].items()},
             random_backbones=random_backbones,
-            stamps=tuple(self.results["stamps"]),
             test=TestSummary.of(self.answers, self.targets[LABEL]),
             **{key: self.results[key] for key in QUOTED},
         )
@@ -89,14 +75,14 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     path = Path(os.path.expanduser(path))
     folder = path.parent if path.name == RESULTS else path
     if not os.path.exists(folder / RESULTS):
-        found = f"{folder} is not the folder of a finished run (it has no {RESULTS})"
-        raise BundleError(f"{found}: name another, or run its training command again.")
+        raise BundleError(f"{folder} is not the folder of a finished run (it has no {RESULTS}): name another.")
     results = read_results(folder / RESULTS, trials=True)
     if not results.get("tested", True):
         raise BundleError(f"{folder} is a trial of a search, without test or weights: train the recipe that it found.")
     recipe = replace(load_recipe(folder / RECIPE), seed=results["seed"])
     read = read_manifest(folder / MANIFEST)
-    utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != NOTE}) for u in read)
+    # the manifest's column `note` holds the stamps
+    utterances = tuple(replace(u, extra={key: v for key, v in u.extra.items() if key != "note"}) for u in read)
     fold = pick_fold(make_folds(utterances, results["protocol"], **recipe.protocol.args), results["fold"])
     targets = find_targets(recipe, utterances, results["labels"])
     answers = read_answers(folder, targets[LABEL].classes, confusion=results["confusion"])
@@ -106,14 +92,8 @@ def read_trained_run(path: str | Path) -> TrainedRun:
     return TrainedRun(folder, recipe, results, utterances, targets, fold, answers, confidence)
 
 
-def weights_name(source: str | None) -> str | None:
-    """The name that a bundle gives pre-trained weights: only the last part of a path, to hide its maker's folders.
-
-    >>> weights_name("/data/checkpoints/w2v"), weights_name("facebook/wav2vec2-base-960h@refs/pr/1")
-    ('w2v', 'facebook/wav2vec2-base-960h@refs/pr/1')
-    """
-    if source is None:
-        return None
+def weights_name(source: str) -> str:
+    """The name that a bundle gives pre-trained weights: only the last part of a path, to hide its maker's folders."""
     is_path = source.startswith(("/", "~", ".")) or source.partition("@")[0].count("/") > 1 or os.path.isdir(source)
     return Path(source).name if is_path else source
 
@@ -140,31 +120,32 @@ def export_bundle(
     run = read_trained_run(run_folder)
     for name, spec in run.recipe.model.covariates.items():
         if spec.source == "shuffled":
-            problem = f"model.covariates.{name}.source is shuffled: such values exist only for the system's own corpus"
-            raise BundleError(f"{run.recipe.name} cannot be a bundle: {problem}. Use label or predicted.")
+            problem = f"model.covariates.{name}.source is shuffled: use label or predicted"
+            raise BundleError(f"{run.recipe.name} is a control and cannot be a bundle: {problem}.")
     for note in _notes(run):
         say(f"NOTE: {note}")
 
-    from toolkit.inference.bundle.restoring import restore_system, weights_of
+    from safetensors.torch import save
+
+    from toolkit.inference.bundle.restoring import restore_system
 
     system = _trained_system(run)
-    weights = weights_of(system)
-    config = _describe(run, system, weights)
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in system.state_dict().items()}
+    config = _describe(run, system)
     try:
-        restore_system(read_config(config.text().encode()), system.state_dict())  # as a reader would
+        restore_system(read_config(config.text().encode()), state)  # as a reader would
     except BundleError as error:
-        found = f"The system cannot be restored from the bundle of {config.name}: {error}"
         hint = "`toolkit check-plugin` finds a plugin that answers differently at each call"
-        raise BundleError(f"{found} Check the portable_args of its levels; {hint}.") from error
+        raise BundleError(f"{config.name}: {error} Check the portable_args of its levels; {hint}.") from error
     trained = {*run.fold.train, *run.fold.valid, *getattr(run.fold, selects_on(run.fold.protocol))}
-    seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained]) | _seen_before(run.folder)
-    files = {WEIGHTS: weights, CARD: card_text(config, license).encode(), SEEN: json.dumps(seen.as_dict()).encode()}
+    seen = Seen.of([utterance for utterance in run.utterances if utterance.id in trained])
+    if os.path.isfile(run.folder / ORIGIN):  # it started from a bundle
+        seen |= Seen(**read_json(run.folder / ORIGIN, BundleError, "train the run again")["seen"])
+    files = {WEIGHTS: save(state), CARD: card_text(config, license).encode(), SEEN: json.dumps(vars(seen)).encode()}
     if onnx:
-        from toolkit.inference.onnx.export import export_onnx
+        from toolkit.inference.onnx.export import onnx_model
 
-        with tempfile.TemporaryDirectory() as folder:
-            export_onnx(system, config.usage, Path(folder) / ONNX)
-            files[ONNX] = (Path(folder) / ONNX).read_bytes()
+        files[ONNX], _ = onnx_model(system, config.usage)
     config = replace(config, files={name: FileFacts.of(data) for name, data in files.items()})
     write_files(target, {CONFIG: config.text().encode(), **files})
     return target
@@ -174,32 +155,23 @@ def _notes(run: TrainedRun) -> Iterator[str]:
     """What to know before an export: stamps, a missing temperature, code that has changed since the training."""
     yield from run.results["stamps"]
     if not run.confidence.utterances:
-        why = "validation and test are one part, or an earlier version trained it"
-        yield f"no temperature: {run.folder} has no {VALIDATION}, since {why}"
+        yield "no temperature: validation and test are one part, or an earlier version trained the run"
     for name, here in used_versions(run.recipe).items():
         if (trained := run.results["versions"].get(name)) != here:
             yield f"trained with {name} {trained}, exported with {here}: they may compute different results"
 
 
-def _seen_before(folder: Path) -> Seen:
-    """What trained the bundle that a run started from, if it started from one."""
-    if not os.path.isfile(folder / ORIGIN):
-        return UNSEEN
-    return Seen.from_dict(read_json(folder / ORIGIN, BundleError, "train the run again")["seen"])
-
-
 def _trained_system(run: TrainedRun) -> "System":
-    """The run's system in eval() mode, with the weights that were tested."""
+    """The run's system in eval() mode."""
     import torch
 
     from toolkit.training.init_from import build_to_train
     from toolkit.training.loop.checkpoints import Checkpoints, load_state
 
-    same_training = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
-    folders = [folder / CHECKPOINTS for folder in same_training if os.path.isdir(folder / CHECKPOINTS)]
-    if not folders:
+    checkpoints = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
+    if checkpoints is None:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
-    best = Checkpoints(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
+    best = Checkpoints(checkpoints).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
     with torch.random.fork_rng(devices=[]):
         system = build_to_train(run.recipe, run.targets)
     load_state(system, best / "system.ckpt")
@@ -208,8 +180,8 @@ def _trained_system(run: TrainedRun) -> "System":
     return system.eval()
 
 
-def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig:
-    """The config.json, still without the card and the ONNX model among its files."""
+def _describe(run: TrainedRun, system: "System") -> BundleConfig:
+    """The config.json, still without the other files."""
     from toolkit.inference.bundle.restoring import answer_to_trial
 
     recipe, pretrained = run.recipe, run.results["pretrained"]
@@ -229,12 +201,12 @@ def _describe(run: TrainedRun, system: "System", weights: bytes) -> BundleConfig
         model=model,
         predict_from=recipe.predict_from,
         training=run.summary(random_backbones=random_backbones),
-        trial=answer_to_trial(system, audio=recipe.audio, predict_from=recipe.predict_from),
+        trial=answer_to_trial(system, recipe),
         confidence=run.confidence,
         calibration=calibration(answers, run.targets[LABEL], run.confidence),
         abstaining=abstaining(answers, run.confidence),
         exported_with=library_versions() | used,
-        files={WEIGHTS: FileFacts.of(weights)},
+        files={},
     )
 
 

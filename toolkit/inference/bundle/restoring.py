@@ -1,9 +1,4 @@
-"""Builds a bundle's system and tries it on a sound.
-
-The trial sound is synthetic and the same everywhere; every bundle holds its system's prediction for it. Weights that
-fit do not prove that the code around them is the code they were trained with. The prediction nearly does: it differs
-if a plugin or a library computes something else.
-"""
+"""Builds a bundle's system and tries it on a synthetic sound, the same everywhere (docs/decisions/0008-trial.md)."""
 
 import logging
 import random
@@ -12,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from toolkit.contracts import Seq
@@ -24,7 +18,7 @@ from toolkit.model.allowance import Allowance
 from toolkit.model.archive import WEIGHTS
 from toolkit.model.system import System, build_system
 from toolkit.plugins.registry import find_part
-from toolkit.recipe.schema import AudioSpec
+from toolkit.recipe.schema import Recipe
 
 TOLERANCE = 1e-3  # of a probability; far above the rounding of different processors and libraries
 LARGEST_TENSOR = 1 << 30  # bytes of any tensor in the trial
@@ -36,11 +30,7 @@ logger = logging.getLogger("toolkit")
 
 
 def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
-    """A voice-like sound in noise, harmonics that rise and pulse: [samples], float32.
-
-    >>> [f"{value:.4f}" for value in trial_wave(3, sample_rate=16000)]
-    ['-0.0073', '0.0451', '0.0754']
-    """
+    """A voice-like sound in noise, harmonics that rise and pulse: [samples], float32."""
     time = np.arange(samples) / sample_rate  # in seconds
     phase = 2 * np.pi * (120 * time + 20 * np.sin(2 * np.pi * 0.7 * time))
     voice = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 9))
@@ -51,52 +41,37 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def answer_to_trial(system: System, *, audio: AudioSpec, predict_from: str) -> tuple[float, ...]:
-    """A system's probabilities, in eval() mode, for one segment of the trial sound with each covariate's first value.
-
-    Raises: BundleError if the system cannot be run.
-    """
+def answer_to_trial(system: System, of: Recipe | BundleConfig) -> tuple[float, ...]:
+    """A system's probabilities for a segment of the trial sound with each covariate's first value, or a BundleError."""
     try:
-        samples = system.fixed_samples or max(audio.segment_samples, MIN_SAMPLES)
-        wave = torch.from_numpy(trial_wave(samples, sample_rate=audio.sample_rate))[None]  # [1, samples]
+        samples = system.fixed_samples or max(of.audio.segment_samples, MIN_SAMPLES)
+        wave = torch.from_numpy(trial_wave(samples, sample_rate=of.audio.sample_rate))[None]  # [1, samples]
         given = {name: torch.zeros(1, dtype=torch.int64) for name in system.given_covariates}
         with Allowance(LARGEST_TENSOR, tensors=None, seconds=TRIAL_SECONDS):
-            logits = system(Seq(wave, torch.tensor([samples])), given).logits[predict_from]
+            logits = system(Seq(wave, torch.tensor([samples])), given).logits[of.predict_from]
         return tuple(Target.probabilities(Target.scores(logits)[0].double().numpy()).tolist())
     except Exception as error:  # a plugin's code may raise anything
         reason = error if isinstance(error, ToolkitError) else one_line(error)
         raise BundleError(f"The system cannot be run: {reason}") from error
 
 
-def weights_of(system: System) -> bytes:
-    """A system's state as the bytes of a safetensors file; BundleError if a part is not a tensor."""
-    state = system.state_dict()
-    if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise BundleError(f"The system's state holds {odd[0]}, which is not a tensor: {WEIGHTS} cannot hold it.")
-    return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
-
-
 def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
-    """Build the system in eval() mode, with these weights.
-
-    Raises: ToolkitError if it cannot be built here, the weights do not fit, or it predicts the trial sound differently.
-    """
+    """Build the system in eval() mode, with these weights; ToolkitError if they do not fit or the trial differs."""
     _check_parts(config)
     size = sum(tensor.nbytes for tensor in state.values())
     allowance = Allowance(2 * size + TABLES, tensors=20 * len(state) + FEW, draw=False)
-    with torch.random.fork_rng(devices=[]):  # plugins may draw weights, which are replaced
-        try:
-            system = build_system(config, Target.by_name(config.classes), allowance=allowance)
-        except ToolkitError as error:
-            raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
     try:
+        with torch.random.fork_rng(devices=[]):  # plugins may draw weights, which are replaced
+            system = build_system(config, Target.by_name(config.classes), allowance=allowance)
         system.load_state_dict(state)
+    except ToolkitError as error:
+        raise BundleError(f"{CONFIG}: {one_line(str(error))}") from error
     except RuntimeError as error:
         raise BundleError(f"{WEIGHTS} does not fit the system of its {CONFIG} ({one_line(error)}).") from None
     for name, level in system.levels.items():
         level.pretrained = config.training.pretrained.get(name)
         level.random_backbone = name in config.training.random_backbones
-    answer = answer_to_trial(system.eval(), audio=config.audio, predict_from=config.predict_from)
+    answer = answer_to_trial(system.eval(), config)
     if not np.allclose(answer, config.trial, rtol=0, atol=TOLERANCE):  # NaN is never close
         changed = [f"{n} {v}" for n, v in config.exported_with.items() if n != "python" and _installed(n) != v]
         versions = f"It was exported with {', '.join(changed)}." if changed else "The versions are the same."
@@ -106,10 +81,7 @@ def restore_system(config: BundleConfig, state: Mapping[str, Tensor]) -> System:
 
 
 def _check_parts(config: BundleConfig) -> None:
-    """Refuse plugins that are not installed and arguments that lead out of the bundle; drop arguments that are retired.
-
-    Other versions of the plugins' distributions are a warning.
-    """
+    """Refuse missing plugins and arguments that lead out of the bundle; drop retired ones; warn of other versions."""
     for kind, location, part in config.parts():
         try:
             cls = find_part(kind, part).load()
@@ -126,8 +98,7 @@ def _check_parts(config: BundleConfig) -> None:
                 raise BundleError(f"{shown}: {alone!r} is needed, since a bundle is self-contained.")
     for distribution, exported in config.distributions.items():
         if (here := _installed(distribution)) not in (exported, None):
-            found = f"exported with {distribution} {exported}, but {here} is installed here"
-            logger.warning("%s: %s.", config.name, found)
+            logger.warning(f"{config.name}: exported with {distribution} {exported}, but {here} is installed here.")
 
 
 def _installed(distribution: str) -> str | None:

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -18,82 +17,71 @@ import toolkit
 from toolkit.contracts import Seq
 from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.errors import OnnxError, one_line
-from toolkit.files import DISTRIBUTION, replacing
+from toolkit.files import DISTRIBUTION, write_whole
 from toolkit.inference.bundle.config import Usage
 from toolkit.model.system import System
 
-OUTPUT = "log_probabilities"
 TRACED_ROWS = 2  # the exporter would fix a batch axis of one row
 LONGEST_TRACED_S = 2.0  # loops over time are unrolled, which takes long
 LARGEST_GB = 1.5  # above, the exporter writes a second file for the weights, since a file holds at most 2 GiB
 TOLERANCE = 1e-4
-SILENT = 4  # ONNX Runtime's level for fatal errors alone; others are raised
-
-
-class NotExportable(Exception):  # noqa: N818 - reads as the reason it gives
-    """A part cannot be exported, or its export does not agree with torch; the text is the reason."""
 
 
 def export_onnx(system: System, usage: Usage, path: Path | str) -> float:
-    """Write a system as an ONNX model of a batch of segments, if ONNX Runtime computes what torch computes.
+    """Write `onnx_model` to a file, and return its difference from torch; OnnxError if the file cannot be written."""
+    model, difference = onnx_model(system, usage)
+    write_whole(Path(path), model, OnnxError, "choose another name or make room")
+    return difference
 
-    Inputs: waveform [batch, samples], float32; lengths [batch], int64, in samples; for every covariate that is given,
-    covariate_NAME [batch], int64, the index of its value, or -1 if unknown. Samples beyond a length are
-    ignored. Output: log_probabilities [batch, classes], float32, of the head `usage.predict_from`, at the temperature
-    of `usage`.
 
-    Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata; path: of the file; an existing one is
-        replaced in one step, and only once the comparison has passed.
-    Returns: the largest difference of a log-probability from torch's, relative to it where it is below -1.
-    Raises: OnnxError if a package is missing, a part cannot be exported or differs from torch, or the file cannot be
-        written; then nothing is left behind.
+def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
+    """A system as an ONNX model, if ONNX Runtime computes what torch computes; docs/onnx.md lists inputs and output.
+
+    Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata.
+    Returns: the content of the file; the largest difference of a log-probability from torch's, relative below -1.
+    Raises: OnnxError if a package is missing, or a part cannot be exported or differs from torch.
     """
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        needed = f"ONNX export needs {error.name}, which is not installed"
-        raise OnnxError(f"{needed}: pip install '{DISTRIBUTION}[onnx]'.") from None
+        line = f"ONNX export needs {error.name}, which is not installed: pip install '{DISTRIBUTION}[onnx]'."
+        raise OnnxError(line) from None
     size = sum(tensor.nbytes for tensor in (*system.parameters(), *system.buffers())) / 1e9
     if size > LARGEST_GB:
-        fits = f"one ONNX file can hold {LARGEST_GB} GB. A smaller backbone fits"
-        raise OnnxError(f"The system's weights are {size:.1f} GB; {fits}.")
+        raise OnnxError(f"The system's weights are {size:.1f} GB, and one ONNX file can hold {LARGEST_GB} GB.")
     *parts, answer = _parts(system, usage)
     try:
-        with replacing(Path(path), OnnxError, "choose another name or make room") as partial:
-            return _export(answer, usage, partial)
-    except NotExportable as error:
-        part, cause = _blame(parts, usage) or (answer, error)
-        raise OnnxError(f"The {part.name} cannot be exported to ONNX: {cause}.") from error
+        return _export(answer, usage)
+    except OnnxError:
+        for part in parts:  # the first that cannot be exported by itself is to blame
+            _export(part, usage)
+        raise
 
 
 class Part(nn.Module):
-    """A function of a batch of segments, prepared as the core prepares them, that returns one tensor of a system.
-
-    Args: system: on the CPU, in eval() mode; compute: (waveforms, covariates) -> [batch, ...], one tensor that the
-        system computes; name: of the part, in errors.
-    """
+    """One tensor that a system computes of a batch of segments, which are prepared as the core prepares them."""
 
     def __init__(self, system: System, compute: Callable[[Seq, Mapping[str, Tensor]], Tensor], name: str):
         super().__init__()
         self.system, self.compute, self.name = system, compute, name
         self.fixed_samples = system.fixed_samples
 
-    def forward(self, waveform: Tensor, lengths: Tensor, covariates: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, waveform: Tensor, lengths: Tensor, *covariates: Tensor) -> Tensor:
         """Put zeros beyond the lengths; up to the shortest or the only length that a system takes, they count as audio.
 
-        Args: waveform [batch, samples]; lengths [batch]; covariates name -> class indices [batch].
+        Args: waveform [batch, samples]; lengths [batch]; covariates: class indices [batch] of each that is given.
         """
-        wave = Seq(waveform, lengths).zeroed()
+        wave, given = Seq(waveform, lengths).zeroed(), dict(zip(self.system.given_covariates, covariates, strict=True))
         if self.fixed_samples is not None:
-            return self.compute(Seq(wave.values, torch.full_like(lengths, self.fixed_samples)), covariates)
+            return self.compute(Seq(wave.values, torch.full_like(lengths, self.fixed_samples)), given)
         # Always the same padding: tracing cannot know how much is missing, and surplus zeros change nothing.
         values = functional.pad(wave.values, (0, MIN_SAMPLES))
-        return self.compute(Seq(values, lengths.clamp_min(MIN_SAMPLES)), covariates)
+        return self.compute(Seq(values, lengths.clamp_min(MIN_SAMPLES)), given)
 
-    def example(self, rows: int, samples: int) -> dict[str, Any]:
-        """Arguments of `forward`: noise of different levels and lengths, loud beyond them; the second row is silent."""
+    def example(self, rows: int, samples: int) -> dict[str, Tensor]:
+        """The model's inputs: noise of different levels and lengths, loud beyond them; the second row is silent."""
         generator = torch.Generator().manual_seed(rows)
         level = torch.logspace(-1, -3, rows)
         level[1:2] = 0
@@ -102,8 +90,12 @@ class Part(nn.Module):
         real = torch.arange(samples) < lengths[:, None]
         wave = torch.where(real, level[:, None] * noise[0], 100 * noise[1])
         sizes = self.system.given_covariates.items()
-        covariates = {name: torch.arange(rows) % (classes + 1) - 1 for name, classes in sizes}
-        return {"waveform": wave, "lengths": lengths, "covariates": covariates}
+        covariates = {f"covariate_{name}": torch.arange(rows) % (classes + 1) - 1 for name, classes in sizes}
+        return {"waveform": wave, "lengths": lengths, **covariates}
+
+    def refused(self, cause: str) -> OnnxError:
+        """The error for a part that cannot be exported, or whose export does not agree with torch."""
+        return OnnxError(f"The {self.name} cannot be exported to ONNX: {cause}.")
 
 
 def _parts(system: System, usage: Usage) -> list[Part]:
@@ -127,16 +119,17 @@ def _parts(system: System, usage: Usage) -> list[Part]:
     ]
 
 
-def _export(part: Part, usage: Usage, path: Path) -> float:
-    """Trace a part, write it, compare it with torch, and return the largest difference."""
-    longest = min(usage.audio.segment_samples * 3 // 4, round(LONGEST_TRACED_S * usage.audio.sample_rate))
-    program = _trace(part, samples=part.fixed_samples or longest)
+def _export(part: Part, usage: Usage) -> tuple[bytes, float]:
+    """Trace a part and compare it with torch; returns the model and the largest difference."""
+    segment, fixed = usage.audio.segment_samples, part.fixed_samples
+    longest = min(segment * 3 // 4, round(LONGEST_TRACED_S * usage.audio.sample_rate))
+    program = _trace(part, samples=fixed or longest)
     program.model.producer_name, program.model.producer_version = toolkit.__name__, toolkit.__version__
     metadata = {
         "labels": usage.labels,
         "sample_rate": usage.audio.sample_rate,
-        "segment_samples": usage.audio.segment_samples,
-        "fixed_samples": part.fixed_samples,
+        "segment_samples": segment,
+        "fixed_samples": fixed,
         "tail": usage.audio.tail,
         "covariates": usage.covariates,
         "stamps": usage.stamps,
@@ -144,42 +137,34 @@ def _export(part: Part, usage: Usage, path: Path) -> float:
         "toolkit_version": toolkit.__version__,
     }
     program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
-    program.save(path)
-    if part.fixed_samples is not None:
-        return _largest_difference(path, part, [(1, part.fixed_samples), (5, part.fixed_samples)])
-    samples = usage.audio.segment_samples  # the last batch is shorter than any that a system gets
-    return _largest_difference(path, part, [(1, samples), (5, samples // 3 + 1), (3, MIN_SAMPLES // 2)])
+    model = program.model_proto.SerializeToString()
+    # the last batch is shorter than any that a system gets
+    sizes = [(1, fixed), (5, fixed)] if fixed else [(1, segment), (5, segment // 3 + 1), (3, MIN_SAMPLES // 2)]
+    return model, _largest_difference(model, part, sizes)
 
 
 def _trace(part: Part, *, samples: int) -> torch.onnx.ONNXProgram:
     """A part as an ONNX graph with a free batch axis and, if the system takes any length, a free time axis."""
-    example = part.example(TRACED_ROWS, samples)
-    axes = {0: "batch"} if part.fixed_samples is not None else {0: "batch", 1: "samples"}
-    covariates = {name: {0: "batch"} for name in example["covariates"]}
-    shapes = {"waveform": axes, "lengths": {0: "batch"}, "covariates": covariates}
+    example, rows = part.example(TRACED_ROWS, samples), {0: "batch"}
+    axes = rows if part.fixed_samples is not None else rows | {1: "samples"}
+    given = {"covariates": (rows,) * (len(example) - 2)} if len(example) > 2 else {}  # the exporter wants no empty one
     try:
         with torch.no_grad(), _quiet():
             # A front end computes windows and filters once and keeps them; while tracing it would keep stand-ins.
-            part(**example)
+            part(*example.values())
             program = torch.onnx.export(
                 part,
-                kwargs=example,
-                input_names=list(_inputs(example)),
-                output_names=[OUTPUT],
-                dynamic_shapes=shapes,
+                tuple(example.values()),
+                input_names=list(example),
+                output_names=["log_probabilities"],
+                dynamic_shapes={"waveform": axes, "lengths": rows, **given},
                 dynamo=True,
                 verbose=False,
             )
     except Exception as error:  # the exporter raises anything, and so does a plugin's code below it
-        raise NotExportable(f"torch's exporter reports {_reason(error)}") from error
+        raise part.refused(f"torch's exporter reports {_reason(error)}") from error
     _tidy(program.model.graph, axes)
     return program
-
-
-def _inputs(example: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The arguments of a Part by the names of the model's inputs, in their order."""
-    covariates = {f"covariate_{name}": values for name, values in example["covariates"].items()}
-    return {"waveform": example["waveform"], "lengths": example["lengths"], **covariates}
 
 
 def _tidy(graph: Any, axes: Mapping[int, str]) -> None:
@@ -197,43 +182,27 @@ def _tidy(graph: Any, axes: Mapping[int, str]) -> None:
         value.shape[0] = "batch"
 
 
-def _largest_difference(path: Path, part: Part, sizes: list[tuple[int, int]]) -> float:
-    """The largest difference from torch on batches of these rows and samples: absolute down to -1, relative below.
-
-    Raises: NotExportable if it is above TOLERANCE.
-    """
+def _largest_difference(model: bytes, part: Part, sizes: list[tuple[int, int]]) -> float:
+    """The largest difference from torch on batches of these rows and samples: absolute down to -1, relative below."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT
-    largest, batch = 0.0, "the file"
+    options.log_severity_level = 4  # fatal errors alone; others are raised
+    found, batch = {}, "the model"
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         for rows, samples in sizes:
             example, batch = part.example(rows, samples), f"a batch of {rows} x {samples} samples"
-            (found,) = session.run(None, {name: tensor.numpy() for name, tensor in _inputs(example).items()})
+            (answer,) = session.run(None, {name: tensor.numpy() for name, tensor in example.items()})
             with torch.no_grad():
-                expected = part(**example)
-            difference = float(((torch.from_numpy(found) - expected).abs() / expected.abs().clamp_min(1)).max())
-            if not difference <= TOLERANCE:  # NaN does not agree either
-                raise NotExportable(f"for {batch} ONNX Runtime and torch differ by {difference:.2g}")
-            largest = max(largest, difference)
-    except NotExportable:
-        raise
+                expected = part(*example.values())
+            found[batch] = float(((torch.from_numpy(answer) - expected).abs() / expected.abs().clamp_min(1)).max())
     except Exception as error:  # those of ONNX Runtime share no base class
-        raise NotExportable(f"ONNX Runtime cannot run {batch}: {_reason(error)}") from error
-    return largest
-
-
-def _blame(parts: list[Part], usage: Usage) -> tuple[Part, NotExportable] | None:
-    """The first part that cannot be exported by itself, and why; None if each can."""
-    with tempfile.TemporaryDirectory() as folder:
-        for part in parts:
-            try:
-                _export(part, usage, Path(folder) / "part.onnx")
-            except NotExportable as error:
-                return part, error
-    return None
+        raise part.refused(f"ONNX Runtime cannot run {batch}: {_reason(error)}") from error
+    for batch, difference in found.items():
+        if not difference <= TOLERANCE:  # NaN does not agree either
+            raise part.refused(f"for {batch} ONNX Runtime and torch differ by {difference:.2g}")
+    return max(found.values())
 
 
 def _reason(error: BaseException) -> str:
