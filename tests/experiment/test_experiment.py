@@ -205,8 +205,11 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here)
         (["--seeds", "one"], "'--seeds': whole numbers from 0 with commas between them are needed, not 'one'."),
         (["--folds", "S9"], "has no fold 'S9'"),
         (["--resource", "GPU=1"], "--resource is for the workers of a Dask cluster"),
-        (["--resource", "GPU=0", "--scheduler", "tcp://x:1"], "'--resource': an amount above 0 is needed"),
-        (["--resource", "GPU", "--scheduler", "tcp://x:1"], "an amount above 0 is needed, for example GPU=1"),
+        (["--resource", "GPU=0", "--scheduler", "tcp://x:1"], "'--resource': 0.0 is not in the range x>0"),
+        (
+            ["--resource", "GPU", "--scheduler", "tcp://x:1"],
+            "'--resource': NAME=AMOUNT is needed, each name once, not 'GPU'",
+        ),
         (["--scheduler", "tcp://x:1", "--jobs", "2"], "--jobs and --gpus are for this machine"),
         (["--gpus", "0,1", "--jobs", "3"], "--gpus names 2 and --jobs is 3"),
         (["--gpus", "7,x"], "--gpus: this machine has no GPU '"),

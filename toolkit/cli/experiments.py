@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,12 +23,23 @@ from toolkit.errors import ExperimentError
 
 SAMPLERS = click.Choice(["tpe", "random", "gp", "cmaes", "qmc", "bruteforce"])
 PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
+INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 
 
 def _seeds(ctx: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text, re.ASCII):
         raise click.BadParameter(f"whole numbers from 0 with commas between them are needed, not {text!r}.")
     return tuple(dict.fromkeys(map(int, text.split(","))))
+
+
+def _split(words: Sequence[str], command: str, varied: Collection[str] = INSTEAD) -> tuple[list[str], list[str]]:
+    """Split words into recipes and overrides; one of a key that the command varies is refused."""
+    recipes, overrides = recipes_and_overrides(words)
+    for word in overrides:
+        key = word.removeprefix("--").partition("=")[0]
+        if word.startswith("--") and key in varied:
+            raise click.UsageError(f"--{key} is for one run: {command} takes {INSTEAD[key]}.")
+    return recipes, overrides
 
 
 @click.command("experiment", cls=Command, context_settings=OVERRIDES)
@@ -42,19 +54,18 @@ def _seeds(ctx: click.Context, option: click.Parameter, text: str) -> tuple[int,
 )
 @click.option("--output", required=True, help="The experiment's folder.")
 @worker_options
-def experiment(words, folds, seeds, protocol, output, **options):
+def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, scheduler, resources, **options):
     """Train every RECIPE on every fold with every seed. The same command again runs what is missing.
 
     The first recipe is the baseline. Each system, protocol, fold and seed is a cell with a run of its own. Finished
     cells are kept, interrupted ones continue where they stopped, failed ones are recorded and tried again next time.
     `toolkit status DIR` shows the progress, `toolkit report DIR` the results. Exit code 1 if a cell failed.
     """
-    from toolkit.experiment.command import refuse_options_of_one_run, run_experiment
+    from toolkit.experiment.command import run_experiment
     from toolkit.experiment.engine import WorkerOptions
 
-    recipes, overrides = recipes_and_overrides(words)
-    refuse_options_of_one_run(overrides, "an experiment")
-    workers = WorkerOptions.taken_from(options)
+    recipes, overrides = _split(words, "an experiment")
+    workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     sources = [read_source([recipe, *overrides], **options) for recipe in recipes]
     failed, done = run_experiment(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
     if done:
@@ -76,7 +87,9 @@ def experiment(words, folds, seeds, protocol, output, **options):
 @click.option("--pruner", type=PRUNERS, default="median", show_default=True, help="Optuna's pruner.")
 @click.option("--storage", help="Optuna's storage, such as postgresql://...; by default a file in the search's folder.")
 @worker_options
-def tune(words, space, trials, output, folds, sampler, pruner, storage, **options):
+def tune(
+    words, space, trials, output, folds, sampler, pruner, storage, jobs, gpus, threads, scheduler, resources, **options
+):
     """Search for settings of RECIPE with the best validation score; no test part is read.
 
     The file of --search holds dotted keys: `training.optimizer.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}`,
@@ -85,7 +98,6 @@ def tune(words, space, trials, output, folds, sampler, pruner, storage, **option
     """
     if find_spec("optuna") is None:
         raise ExperimentError("tune needs optuna: pip install 'audio-classification-toolkit[tune]'.")
-    from toolkit.experiment.command import refuse_options_of_one_run
     from toolkit.experiment.engine import WorkerOptions
     from toolkit.experiment.search import Search
     from toolkit.recipe.loading import as_overrides
@@ -94,8 +106,8 @@ def tune(words, space, trials, output, folds, sampler, pruner, storage, **option
     def read(settings):
         return read_source([*words, *as_overrides(settings)], **options)
 
-    refuse_options_of_one_run(recipes_and_overrides(words)[1], "a search", ("fold", "output_folder"))
-    workers = WorkerOptions.taken_from(options)
+    _split(words, "a search", ("fold", "output_folder"))
+    workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     folder = Path(output).absolute()
     search = Search(read, Path(space), folder, folds=folds, sampler=sampler, pruner=pruner, storage=storage)
     search.run(workers, trials=trials)

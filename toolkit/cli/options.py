@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command th
 
 
 def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
-    """NAME=VALUE,... as a dict."""
     if text is None:
         return None
     pairs = [[part.strip() for part in pair.partition("=")] for pair in text.split(",")]
@@ -27,7 +25,6 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
 
 
 def _all_pairs(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE,... of each word, as one dict."""
     return _pairs(ctx, option, ",".join(words) or None) or {}
 
 
@@ -37,19 +34,11 @@ def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tupl
 
 
 def _amounts(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, float]:
-    """NAME=AMOUNT of each word as a dict."""
-    try:
-        amounts = {name: float(amount) for name, _, amount in (word.partition("=") for word in words)}
-    except ValueError:
-        amounts = {"": 0.0}
-    if not all(0 < amount < math.inf for amount in amounts.values()):
-        raise click.BadParameter("an amount above 0 is needed, for example GPU=1.")
-    return amounts
+    above_0 = click.FloatRange(0, min_open=True)
+    return {name: above_0.convert(amount, option, ctx) for name, amount in _all_pairs(ctx, option, words).items()}
 
 
 def _together(*options: Callable) -> Callable:
-    """One decorator for several options, which help lists in this order."""
-
     def decorate(command: Callable) -> Callable:
         for option in reversed(options):
             command = option(command)
@@ -102,6 +91,7 @@ worker_options = _together(
         "resources",
         multiple=True,
         callback=_amounts,
+        metavar="NAME=AMOUNT",
         help="What a training needs from a Dask worker, for example GPU=1.",
     ),
 )

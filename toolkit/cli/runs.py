@@ -15,7 +15,7 @@ from toolkit.cli.tables import print_audits, print_check_report, print_folds, pr
 from toolkit.errors import RecipeError
 from toolkit.files import write_whole
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import quiet_libraries, say
+from toolkit.terminal import say
 
 PROFILE = "profile.json"  # in the run's folder
 
@@ -110,7 +110,6 @@ def train(ctx, words, profile, **options):
         from toolkit.training.run_folder import read_results
 
         preparation = prepare(source)
-        quiet_libraries()
         trace = Path(PROFILE) if profile else None
         results = Run(preparation, say=say, progress=sys.stderr.isatty(), trace=trace).train()
         if rank() == 0:

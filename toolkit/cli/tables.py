@@ -39,13 +39,10 @@ def print_recipes(recipes: Sequence[Mapping[str, Any]]) -> None:
 
 def print_results(results: Mapping[str, Any]) -> None:
     """Print a run's test from its results.json: WA, UA, the row-normalised confusion matrix, and notes."""
-    console = console_for_output()
-    part = f"fold {results['fold']} of {results['protocol']}, seed {results['seed']}"
-    corpus = results["corpus"] if not results["synthetic"] else "a synthetic corpus"
-    columns = "utterances", "WA %", "UA %", "macro F1 %"
-    table = table_of(*columns, title=f"Test of {results['system']} on {corpus}, {part}")
-    shares = [f"{100 * results[name]:.2f}" for name in ("wa", "ua", "macro_f1")]
-    table.add_row(str(results["n_utterances"]), *shares)
+    console, corpus = console_for_output(), "a synthetic corpus" if results["synthetic"] else results["corpus"]
+    title = "Test of {system} on {}, fold {fold} of {protocol}, seed {seed}".format(corpus, **results)
+    table = table_of("utterances", "WA %", "UA %", "macro F1 %", title=title)
+    table.add_row(str(results["n_utterances"]), *(f"{100 * results[name]:.2f}" for name in ("wa", "ua", "macro_f1")))
     console.print(table)
     console.print(confusion_table(results["labels"], results["confusion"]))
     for stamp in results["stamps"]:
@@ -66,10 +63,8 @@ def print_check_report(report: "CheckReport") -> None:
 def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     """Utterances by speaker and class, with sums; `counts` is speaker -> label -> number."""
     labels = list(dict.fromkeys(label for row in counts.values() for label in row))
-    table, rows = table_of("speaker", *labels, "all", title="Utterances by speaker and class"), {**counts}
-    if len(counts) > 1:
-        rows["all"] = sum(map(Counter, counts.values()), Counter())
-    for speaker, row in rows.items():
+    table = table_of("speaker", *labels, "all", title="Utterances by speaker and class")
+    for speaker, row in {**counts, "all": sum(map(Counter, counts.values()), Counter())}.items():
         table.add_row(speaker, *(str(row.get(label, 0)) for label in labels), str(sum(row.values())))
     console_for_output().print(table)
 

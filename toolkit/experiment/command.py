@@ -21,7 +21,6 @@ from toolkit.files import locked
 from toolkit.terminal import PlainConsole, clock, console_for_output, doing, say, table_of
 from toolkit.training.preparation import Source
 
-INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 REFRESH_S = 2.0
 
@@ -35,12 +34,9 @@ def run_experiment(
     protocols: Sequence[str],  # none: the recipes' own
     output: str,
 ) -> tuple[int, int]:
-    """Plan and run an experiment, and print how it went.
+    """Plan and run an experiment, and print how it went; a second process waits, and then runs what is missing.
 
-    One process at a time runs the experiment of a folder. A second one waits for it, and then runs
-    what is missing. Cells of other commands in the folder are left as they are.
-
-    Returns: how many of its cells failed, and how many are done.
+    Cells of other commands in the folder are left as they are. Returns: how many of its cells failed, and are done.
     Raises: ExperimentError if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
     some = None if folds == ("all",) else folds
@@ -102,14 +98,6 @@ def show_status(folder: str, *, watch: bool) -> None:
         if not watch or not alive:
             return
         time.sleep(REFRESH_S)
-
-
-def refuse_options_of_one_run(overrides: Sequence[str], command: str, varied: Collection[str] = tuple(INSTEAD)) -> None:
-    """Refuse overrides of keys that a command varies; the ExperimentError names the option to use instead."""
-    for word in overrides:
-        key = word.removeprefix("--").partition("=")[0]
-        if word.startswith("--") and key in varied:
-            raise ExperimentError(f"--{key} is for one run: {command} takes {INSTEAD[key]}.")
 
 
 def headline(cells: Sequence[CellProgress]) -> str:

@@ -39,7 +39,7 @@ class Record:
 
 @dataclass(frozen=True)
 class CellProgress:
-    """The progress of a cell."""
+    """A cell's state, as its record and its run's folder show it."""
 
     cell: Cell
     state: Literal["waiting", "running", "interrupted", "done", "failed"]

@@ -79,12 +79,7 @@ class EpochReporter:
 
 
 class Search:
-    """A search in its folder; several processes may run it at a time.
-
-    Args: folds: names, ("all",), or none: the first; sampler, pruner: see `optuna_class`; storage: None: a file
-        in the folder.
-    Raises: ExperimentError if the folder or the storage cannot be used, or the protocol validates on the test part.
-    """
+    """A search in its folder; several processes may run it at a time."""
 
     def __init__(
         self,
@@ -92,10 +87,10 @@ class Search:
         space: Path,
         folder: Path,
         *,
-        folds: tuple[str, ...],
+        folds: tuple[str, ...],  # names, ("all",), or none: the first
         sampler: str,
         pruner: str,
-        storage: str | None,
+        storage: str | None,  # None: a file in the folder
     ):
         self.read, self.folder, self.sampler, self.source = read, folder, sampler, read({})
         self.space = read_space(space, read)

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -56,10 +57,7 @@ def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], threads: Threads
 
 
 def run_task(task: Task) -> None:
-    """Train and test each cell that is not finished; a failure is recorded with its error, and the next cell runs.
-
-    Raises: ExperimentError if a record cannot be written; ToolkitError if a trial's cell fails.
-    """
+    """Train and test each cell that is not finished; a failure is recorded with its error, and the next cell runs."""
     from toolkit.hardware import give_back
 
     with _one_at_a_time:
@@ -106,10 +104,9 @@ def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
     recipe = with_protocol(read_recipe_dict(system.recipe, source=cell.system), cell.protocol)
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
     folder = None if system.data_folder is None else Path(system.data_folder)
-    source = Source(recipe, build("corpus", recipe.corpus), folder, system.reduced)
-    preparation = prepare(source) if task.test else replace(prepare(source), evaluated=("valid",))
-    watch = task.watch if cell == task.cells[0] else None
-    return Run(preparation, say=lambda line: print(line, file=log), watch=watch)
+    preparation = prepare(Source(recipe, build("corpus", recipe.corpus), folder, system.reduced))
+    preparation = preparation if task.test else replace(preparation, evaluated=("valid",))
+    return Run(preparation, say=partial(print, file=log), watch=task.watch if cell == task.cells[0] else None)
 
 
 def error_text(error: BaseException) -> str:
