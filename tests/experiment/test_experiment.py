@@ -21,8 +21,8 @@ from trained_model import predictions_by_fold
 from toolkit.cli.main import main
 from toolkit.errors import ExperimentError
 from toolkit.experiment import engine
+from toolkit.experiment.cells import Records, is_alive
 from toolkit.experiment.plan import read_plan
-from toolkit.experiment.progress import Records, is_alive
 from toolkit.report.evidence import Evidence
 from toolkit.report.provenance import run_table
 from toolkit.training.predictions import read_csv

@@ -7,11 +7,10 @@ import pytest
 from small_system import write_corpus, write_recipe
 
 from toolkit.errors import CorpusError, ExperimentError, ProtocolError, RecipeError
-from toolkit.experiment import progress as progress_module
+from toolkit.experiment import cells as cells_module
+from toolkit.experiment.cells import CellProgress, Record, Records, Threads, make_tasks, run_task, seconds_left
 from toolkit.experiment.command import describe
 from toolkit.experiment.plan import Cell, make_plan, merged, read_plan, with_protocol, write_plan
-from toolkit.experiment.progress import CellProgress, Record, Records, seconds_left
-from toolkit.experiment.tasks import Threads, make_tasks, run_task
 from toolkit.report.evidence import Evidence
 from toolkit.training.preparation import load_source
 
@@ -179,7 +178,7 @@ def test_the_progress_of_a_fitted_system_does_not_count_epoch_0(small, tmp_path)
 
 
 def test_a_finished_cell_is_read_once_unless_it_runs_again_for_its_weights(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(progress_module, "read_results", lambda path: {"ua": 0.5, "stamps": []})
+    monkeypatch.setattr(cells_module, "read_results", lambda path: {"ua": 0.5, "stamps": []})
     plan, records = make_plan([small()], folds=("S1", "S2")), Records(tmp_path)
     again, once = plan.cells
     for cell in (again, once):

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,10 +12,18 @@ from rich.status import Status
 from rich.text import Text
 
 from toolkit.errors import ExperimentError, counted, printable
+from toolkit.experiment.cells import (
+    LOCK,
+    CellProgress,
+    Records,
+    is_alive,
+    make_tasks,
+    record_loss,
+    run_task,
+    seconds_left,
+)
 from toolkit.experiment.engine import WorkerOptions
 from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan, merged, read_plan, write_plan
-from toolkit.experiment.progress import LOCK, CellProgress, Record, Records, is_alive, seconds_left
-from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
 from toolkit.files import locked
 from toolkit.terminal import PlainConsole, clock, console_for_output, doing, say, table_of
 from toolkit.training.preparation import Source
@@ -65,7 +72,7 @@ def run_experiment(
                 for ended in workers.run(run_task, tasks):
                     for task, error in ended:
                         if error is not None:
-                            _record_loss(records, task, error)
+                            record_loss(records, task, error)
                     over = {cell for task, _ in ended for cell in task.cells}
                     show_live(status, records.progress(plan, alive=True), over)
     cells = records.progress(plan, alive=False)
@@ -73,15 +80,6 @@ def run_experiment(
     if failed := sum(cell.state == "failed" for cell in cells):
         say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
     return failed, sum(cell.state == "done" for cell in cells)
-
-
-def _record_loss(records: Records, task: Task, error: Exception) -> None:
-    """Record the cells of a task that raised as failed: a worker records its cells' errors, but not its own death."""
-    now = time.time()
-    for cell in task.cells:
-        record = records.read(cell) or Record(cell, "running", now)
-        if record.state == "running":
-            records.write(replace(record, state="failed", ended=now, error=error_text(error)))
 
 
 def show_status(folder: str, *, watch: bool) -> None:

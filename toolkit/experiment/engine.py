@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
 
 from toolkit.errors import ExperimentError, counted, one_line
-from toolkit.experiment.tasks import Threads
+from toolkit.experiment.cells import Threads
 from toolkit.files import DISTRIBUTION
 from toolkit.plugins.versions import code_version
 from toolkit.terminal import say

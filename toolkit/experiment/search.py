@@ -16,10 +16,9 @@ from optuna.trial import BaseTrial, Trial, TrialState
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import CheckpointError, ExperimentError, RecipeError, ToolkitError, one_line
+from toolkit.experiment.cells import Records, Task, Threads, error_text, run_task
 from toolkit.experiment.engine import WorkerOptions
 from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan
-from toolkit.experiment.progress import Records
-from toolkit.experiment.tasks import Task, Threads, error_text, run_task
 from toolkit.files import locked
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part

@@ -1,24 +1,39 @@
-"""The records of an experiment's cells, and its progress, for the process that runs it and for any other."""
+"""Cells as they are run: what a worker does with them, their records, and their progress for any process."""
 
+import contextlib
 import json
 import os
+import platform
+import threading
 import time
+import traceback
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
-from toolkit.errors import ExperimentError, RecipeError, ToolkitError, counted
-from toolkit.experiment.plan import Cell, Plan
+from toolkit.corpus.protocols import training_protocol
+from toolkit.errors import ExperimentError, RecipeError, ToolkitError, counted, one_line
+from toolkit.experiment.plan import Cell, Plan, PlannedSystem, with_protocol
 from toolkit.files import locked, read_json, write_whole
+from toolkit.plugins.plugin import plugin_failures
+from toolkit.plugins.registry import build
+from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
+from toolkit.terminal import quiet_libraries
 from toolkit.training.predictions import read_csv
+from toolkit.training.preparation import Source, prepare
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
+if TYPE_CHECKING:
+    from toolkit.training.loop.history import History
+    from toolkit.training.run import Run
+
 LOCK, RUNS, CELLS = "lock", "runs", "cells"
+_one_at_a_time = threading.Lock()  # random states belong to the process, and a cluster's worker may have many threads
 
 
 @dataclass(frozen=True)
@@ -100,7 +115,7 @@ class Records:
         if record.state == "running":
             state, epoch = "running" if alive else "interrupted", 0
             if run is not None:
-                with suppress(ToolkitError, ValueError):
+                with contextlib.suppress(ToolkitError, ValueError):
                     epoch = max((int(row.get("epoch") or 0) for row in read_csv(run / EPOCHS)), default=0)
             return CellProgress(cell, state, record, epoch, time.time() - record.started)
         seconds = (record.ended or record.started) - record.started
@@ -147,3 +162,97 @@ def is_alive(folder: Path) -> bool:
             return not free
     except OSError:
         return False
+
+
+class Threads(NamedTuple):
+    """The threads of a training."""
+
+    number: int  # of torch; the most it uses if not `asked`
+    asked: bool = True  # whether the user asked for this number; if not, a small system takes one thread
+
+
+@dataclass(frozen=True)
+class Task:
+    """Cells that share one training, or a trial's cells: without `test`, the first that fails ends the trial."""
+
+    folder: Path
+    cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
+    system: PlannedSystem
+    threads: Threads
+    test: bool = True
+    watch: Callable[["History"], None] | None = None  # called after each epoch of the first cell
+
+
+def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], threads: Threads) -> list[Task]:
+    """Group cells by the training that they share, in their order."""
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((training_protocol(cell.protocol), cell.system, cell.fold, cell.seed), []).append(cell)
+    return [Task(folder, tuple(group), plan.systems[group[0].system], threads) for group in groups.values()]
+
+
+def run_task(task: Task) -> None:
+    """Train and test each cell that is not finished; a failure is recorded with its error, and the next cell runs."""
+    from toolkit.hardware import give_back
+
+    with _one_at_a_time:
+        for cell in task.cells:
+            ended = _run_cell(task, cell)
+            give_back()
+            if ended.error and not task.test:
+                raise ToolkitError(ended.error)
+
+
+def _run_cell(task: Task, cell: Cell) -> Record:
+    records = Records(task.folder)
+    before = records.read(cell)
+    run = before.run if before else None
+    record = Record(cell, "running", time.time(), run=run, host=platform.node(), pid=os.getpid())
+    records.write(record)
+    log = records.log(cell).open("a", encoding="utf-8", buffering=1)
+    with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        try:
+            with plugin_failures():
+                run = _prepared_run(task, cell, log)
+                random = bool(run.system.random_backbones)
+                record = replace(record, run=run.folder.path.name, epochs=run.training.epochs, random=random)
+                records.write(record)
+                run.train(wait=True)
+            record = replace(record, state="done", ended=time.time())
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            record = replace(record, state="failed", ended=time.time(), error=error_text(error))
+        records.write(record)
+    return record
+
+
+def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
+    import torch
+
+    from toolkit.training.run import Run
+
+    quiet_libraries()
+    torch.set_num_threads(task.threads.number)
+    if not task.threads.asked:  # with this variable set, a small system would not take one thread
+        os.environ.pop("OMP_NUM_THREADS", None)
+    system = task.system
+    recipe = with_protocol(read_recipe_dict(system.recipe, source=cell.system), cell.protocol)
+    recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
+    folder = None if system.data_folder is None else Path(system.data_folder)
+    preparation = prepare(Source(recipe, build("corpus", recipe.corpus), folder, system.reduced))
+    preparation = preparation if task.test else replace(preparation, evaluated=("valid",))
+    return Run(preparation, say=partial(print, file=log), watch=task.watch if cell == task.cells[0] else None)
+
+
+def record_loss(records: Records, task: Task, error: Exception) -> None:
+    """Record the cells of a task that raised as failed: a worker records its cells' errors, but not its own death."""
+    now = time.time()
+    for cell in task.cells:
+        record = records.read(cell) or Record(cell, "running", now)
+        if record.state == "running":
+            records.write(replace(record, state="failed", ended=now, error=error_text(error)))
+
+
+def error_text(error: BaseException) -> str:
+    """A cell's error in one line; a ToolkitError, which is written for users, stands without its type."""
+    return str(error) if isinstance(error, ToolkitError) else one_line(error)
