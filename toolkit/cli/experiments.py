@@ -63,11 +63,13 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
     """
     from toolkit.experiment.command import run_experiment
     from toolkit.experiment.engine import WorkerOptions
+    from toolkit.experiment.plan import make_plan
 
     recipes, overrides = _split(words, "an experiment")
     workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     sources = [read_source([recipe, *overrides], **options) for recipe in recipes]
-    failed, done = run_experiment(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
+    plan = make_plan(sources, protocols=protocol, folds=() if folds == ("all",) else folds, seeds=seeds)
+    failed, done = run_experiment(plan, workers, Path(output).absolute())
     if done:
         say_next("report", output)
     sys.exit(1 if failed else 0)
@@ -121,7 +123,7 @@ def status(folder: str, watch: bool):
     """Show the progress of the experiment in DIR."""
     from toolkit.experiment.command import show_status
 
-    show_status(folder, watch=watch)
+    show_status(Path(folder), watch=watch)
 
 
 @click.command("report", cls=Command)

@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +10,7 @@ import click
 if TYPE_CHECKING:
     from toolkit.training.preparation import Source
 
+WHERE = ("data_folder", "manifest", "search_folder", "trust")  # options about a recipe that are no overrides of it
 OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes a recipe's --KEY VALUE
 
 
@@ -138,23 +138,15 @@ def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def read_source(
-    words: Sequence[str],
-    *,
-    data_folder: str | None = None,
-    manifest: str | None = None,
-    trust: bool = False,
-    columns: dict[str, str] | None = None,
-    protocol: str | None = None,
-    search_folder: Path | None = None,  # searched first for the recipe
-    **overriding: Any,  # options that stand for an override
+    words: Sequence[str], *, columns: dict[str, str] | None = None, protocol: str | None = None, **options: Any
 ) -> "Source":
     """Read the recipe, with where its data is; recipes after the first are overrides, and as such refused by name."""
     from toolkit.training.preparation import load_source
 
     recipes, overrides = recipes_and_overrides(words)
-    overriding |= {"protocol.name": protocol, "corpus.args.columns": json.dumps(columns) if columns else None}
-    given = [f"--{key}={value}" for key, value in overriding.items() if value is not None]
-    where = {"data_folder": data_folder, "manifest": manifest, "search_folder": search_folder, "trust": trust}
+    where = {name: options.pop(name) for name in WHERE if name in options}
+    options |= {"protocol.name": protocol, "corpus.args.columns": json.dumps(columns) if columns else None}
+    given = [f"--{key}={value}" for key, value in options.items() if value is not None]
     return load_source(recipes[0], [*overrides, *recipes[1:], *given], **where)
 
 

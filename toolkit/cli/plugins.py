@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 def _mapping(ctx: click.Context, option: click.Parameter, text: str | None) -> Mapping[str, Any]:
     from toolkit.recipe.yaml_files import read_value
 
-    values = Keys() if text is None else read_value(text)
-    if not isinstance(values, Keys):
+    if not isinstance(values := read_value(text or "{}"), Keys):
         raise click.BadParameter(f"a mapping is needed, for example '{{hidden: 8}}', not {text!r}.")
     return values
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from toolkit.training.loop.history import History
     from toolkit.training.run import Run
 
-LOCK, RUNS, CELLS = "lock", "runs", "cells"
+RUNS = "runs"
 _one_at_a_time = threading.Lock()  # random states belong to the process, and a cluster's worker may have many threads
 
 
@@ -69,7 +69,7 @@ class Records:
     """The records in an experiment's folder, one small file for each cell; results of finished cells are read once."""
 
     def __init__(self, folder: Path):
-        self.experiment, self.folder = Path(folder), Path(folder) / CELLS
+        self.lock, self.runs, self.folder = folder / "lock", folder / RUNS, folder / "cells"
         self._done: dict[Cell, CellProgress] = {}
 
     def write(self, record: Record) -> None:
@@ -92,6 +92,14 @@ class Records:
         counts = Counter(changed).items()
         return [f"{system}: the tables leave out {counted(count, 'cell')} {why}" for system, count in counts]
 
+    def are_written(self) -> bool:
+        """Whether a process runs the experiment."""
+        try:
+            with locked(self.lock, wait=False, shared=True) as free:
+                return not free
+        except OSError:
+            return False
+
     def path(self, cell: Cell) -> Path:
         """The file of a cell's record."""
         return self.folder / f"{cell.name}.json"
@@ -102,7 +110,7 @@ class Records:
 
     def run_folder(self, record: Record) -> Path | None:
         """The folder of a cell's run, once it is known."""
-        return self.experiment / RUNS / record.run if record.run else None
+        return self.runs / record.run if record.run else None
 
     def progress(self, plan: Plan, *, alive: bool) -> list[CellProgress]:
         """The plan's cells in order; unless a process runs them (`alive`), running ones count as interrupted."""
@@ -139,10 +147,7 @@ def _read(path: Path) -> Record:
 
 
 def seconds_left(cells: Sequence[CellProgress]) -> float | None:
-    """How long the rest may take, estimated from finished cells of the same system.
-
-    As many cells are assumed to run at a time as do now; None if none runs or none is finished.
-    """
+    """How long the rest may take, from finished cells of the same system, if as many run at a time as do now."""
     done = [cell for cell in cells if cell.state == "done" and cell.seconds > 0]
     running = {cell.cell: cell.seconds for cell in cells if cell.state == "running"}
     if not done or not running:
@@ -155,15 +160,6 @@ def seconds_left(cells: Sequence[CellProgress]) -> float | None:
     return max(sum(rest) / len(running), *rest)
 
 
-def is_alive(folder: Path) -> bool:
-    """Whether a process runs the experiment of a folder."""
-    try:
-        with locked(Path(folder) / LOCK, wait=False, shared=True) as free:
-            return not free
-    except OSError:
-        return False
-
-
 class Threads(NamedTuple):
     """The threads of a training."""
 
@@ -173,14 +169,13 @@ class Threads(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """Cells that share one training, or a trial's cells: without `test`, the first that fails ends the trial."""
+    """Cells that share one training; or those of a trial, which validates, is watched, and ends with a failure."""
 
     folder: Path
     cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
     system: PlannedSystem
     threads: Threads
-    test: bool = True
-    watch: Callable[["History"], None] | None = None  # called after each epoch of the first cell
+    watch: Callable[["History"], None] | None = None  # of a trial: called after each epoch of the first cell
 
 
 def make_tasks(folder: Path, plan: Plan, cells: Iterable[Cell], threads: Threads) -> list[Task]:
@@ -199,7 +194,7 @@ def run_task(task: Task) -> None:
         for cell in task.cells:
             ended = _run_cell(task, cell)
             give_back()
-            if ended.error and not task.test:
+            if ended.error and task.watch:
                 raise ToolkitError(ended.error)
 
 
@@ -240,7 +235,7 @@ def _prepared_run(task: Task, cell: Cell, log: TextIO) -> "Run":
     recipe = replace(recipe, fold=cell.fold, seed=cell.seed, output_folder=str(task.folder / RUNS))
     folder = None if system.data_folder is None else Path(system.data_folder)
     preparation = prepare(Source(recipe, build("corpus", recipe.corpus), folder, system.reduced))
-    preparation = preparation if task.test else replace(preparation, evaluated=("valid",))
+    preparation = replace(preparation, evaluated=("valid",)) if task.watch else preparation
     return Run(preparation, say=partial(print, file=log), watch=task.watch if cell == task.cells[0] else None)
 
 

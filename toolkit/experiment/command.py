@@ -12,54 +12,33 @@ from rich.status import Status
 from rich.text import Text
 
 from toolkit.errors import ExperimentError, counted, printable
-from toolkit.experiment.cells import (
-    LOCK,
-    CellProgress,
-    Records,
-    is_alive,
-    make_tasks,
-    record_loss,
-    run_task,
-    seconds_left,
-)
+from toolkit.experiment.cells import CellProgress, Records, make_tasks, record_loss, run_task, seconds_left
 from toolkit.experiment.engine import WorkerOptions
-from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan, merged, read_plan, write_plan
+from toolkit.experiment.plan import PLAN, TRIALS, Cell, Plan, merged, read_plan, write_plan
 from toolkit.files import locked
 from toolkit.terminal import PlainConsole, clock, console_for_output, doing, say, table_of
-from toolkit.training.preparation import Source
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
 REFRESH_S = 2.0
 
 
-def run_experiment(
-    sources: Sequence[Source],
-    options: WorkerOptions,
-    *,
-    folds: tuple[str, ...],  # or ("all",)
-    seeds: Sequence[int],
-    protocols: Sequence[str],  # none: the recipes' own
-    output: str,
-) -> tuple[int, int]:
-    """Plan and run an experiment, and print how it went; a second process waits, and then runs what is missing.
+def run_experiment(plan: Plan, options: WorkerOptions, folder: Path) -> tuple[int, int]:
+    """Run an experiment, and print how it went; a second process waits, and then runs what is missing.
 
     Cells of other commands in the folder are left as they are. Returns: how many of its cells failed, and are done.
     Raises: ExperimentError if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
-    some = None if folds == ("all",) else folds
-    plan = make_plan(sources, protocols=protocols or None, folds=some, seeds=seeds)
-    listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
-    chosen = f"folds {listed}; seeds {','.join(map(str, seeds))}"
+    folds = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
+    chosen = f"folds {folds}; seeds {','.join(map(str, plan.seeds))}"
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; {chosen}")
-    folder = Path(output).absolute()
     if os.path.isdir(folder / TRIALS):
         raise ExperimentError(f"{folder} holds a search of `toolkit tune`: choose another --output.")
     records = Records(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        if not stack.enter_context(locked(folder / LOCK, wait=False)):
+        if not stack.enter_context(locked(records.lock, wait=False)):
             say("Another process runs this experiment. This one waits, and then runs what is left.")
-            stack.enter_context(locked(folder / LOCK, wait=True))
+            stack.enter_context(locked(records.lock, wait=True))
         status = stack.enter_context(PlainConsole(stderr=True).status(""))
         whole = merged(read_plan(folder), plan) if (folder / PLAN).exists() else plan
         write_plan(folder, whole)
@@ -78,15 +57,15 @@ def run_experiment(
     cells = records.progress(plan, alive=False)
     print_cells(cells)
     if failed := sum(cell.state == "failed" for cell in cells):
-        say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
+        say(f"Failed: {failed}. Their output is in {records.folder}; the same command tries them again.")
     return failed, sum(cell.state == "done" for cell in cells)
 
 
-def show_status(folder: str, *, watch: bool) -> None:
+def show_status(folder: Path, *, watch: bool) -> None:
     """Print the progress of an experiment; with `watch`, again and again while a process runs it."""
-    records, plan = Records(Path(folder)), read_plan(Path(folder))
+    records, plan = Records(folder), read_plan(folder)
     while True:
-        alive = is_alive(Path(folder))
+        alive = records.are_written()
         if watch:
             click.clear()
         print_cells(records.progress(plan, alive=alive))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from toolkit.errors import ExperimentError, counted, one_line
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 CONNECT_S = 10.0
-POLL_S, WATCH_S = 0.05, 1.0
 SILENT = logging.CRITICAL + 1
 SETTINGS = {  # instead of Dask's defaults and the user's Dask configuration, for the workers of this machine
     "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
@@ -35,8 +34,6 @@ SETTINGS = {  # instead of Dask's defaults and the user's Dask configuration, fo
     "distributed.worker.profile.enabled": False,
     "distributed.nanny.pre-spawn-environ": {},  # Dask's own sets the number of threads
 }
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Workers:
     client: "Client"
     resources: Mapping[str, float] = field(default_factory=dict)
 
-    def run(self, function: Callable[[T], Any], arguments: Iterable[T]) -> Iterator[list[tuple[T, Exception | None]]]:
+    def run(self, function: Callable, arguments: Iterable) -> Iterator[list[tuple[Any, Exception | None]]]:
         """Call a function once for each argument, on as many workers at a time as there are.
 
         Dask hands out submitted calls at once, and counts a worker's death against every call that waits there. So a
@@ -120,9 +117,9 @@ class Workers:
             more = more and free <= 0  # a worker stays free: no argument is left
             if not (more or running):
                 return
-            until = time.monotonic() + WATCH_S
+            until = time.monotonic() + 1.0
             while not (ended := [future for future in running if future.done()]) and time.monotonic() < until:
-                time.sleep(POLL_S)
+                time.sleep(0.05)
             if self.client.status == "closed" or any(future.cancelled() for future in ended):
                 remedy = "check that it is running, and run the same command again"
                 raise ExperimentError(f"The Dask scheduler was lost: {remedy}.")

@@ -91,18 +91,17 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[Source],  # recipes with their data; the first is the baseline
-    *,
-    protocols: Sequence[str] | None = None,  # names; None: the recipes' own, which must then be the same
-    folds: Sequence[str] | None = None,  # names; None: all of each protocol
-    seeds: Sequence[int] = (1,),
+    sources: Sequence[Source], *, protocols: Sequence[str] = (), folds: Sequence[str] = (), seeds: Sequence[int] = (1,)
 ) -> Plan:
-    """Plan every system on every fold with every seed; ToolkitError if recipes and folds do not go together."""
+    """Plan every system on every fold, or on some, with every seed; by default under the recipes' one protocol.
+
+    Raises: ToolkitError if the recipes do not go together, or a protocol or fold is unknown.
+    """
     names = [source.recipe.name for source in sources]
     for twice in (name for name in names if names.count(name) > 1):
         raise ExperimentError(f"Two recipes are called {twice!r}: write another `name:` into one of them.")
     own = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
-    if protocols is None and len(own) > 1:
+    if not protocols and len(own) > 1:
         raise ExperimentError(f"The recipes' protocols differ, {', '.join(own)}: choose with --protocol.")
     first, *others = [_plan_of_one(source, tuple(dict.fromkeys(protocols or own)), folds, seeds) for source in sources]
     for other in others:
@@ -112,7 +111,7 @@ def make_plan(
     return replace(first, systems=systems, cells=tuple(cells))
 
 
-def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
+def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str], seeds: Sequence[int]) -> Plan:
     recipe = source.recipe
     for kind, _, part in parts(recipe):
         find_part(kind.name, part).check_args(part.args)
@@ -164,12 +163,12 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
     return replace(recipe, protocol=ProtocolSpec(name=name, args=args))
 
 
-def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> list[Preparation]:
+def _chosen(prepared: Sequence[Preparation], names: Sequence[str]) -> list[Preparation]:
     known = [preparation.fold.name for preparation in prepared]
-    for name in (name for name in names or () if name not in known):
+    for name in (name for name in names if name not in known):
         found = f"protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)}"
         raise ExperimentError(f"--folds: {found} Folds are {listed(known)}; all takes every one.")
-    return [preparation for preparation in prepared if names is None or preparation.fold.name in names]
+    return [preparation for preparation in prepared if not names or preparation.fold.name in names]
 
 
 def merged(old: Plan, new: Plan) -> Plan:

@@ -78,25 +78,17 @@ class EpochReporter:
 
 
 class Search:
-    """A search in its folder; several processes may run it at a time."""
+    """A search in its folder, by default on the first fold; several processes may run it at a time."""
 
     def __init__(
-        self,
-        read: ReadRecipe,
-        space: Path,
-        folder: Path,
-        *,
-        folds: tuple[str, ...],  # names, ("all",), or none: the first
-        sampler: str,
-        pruner: str,
-        storage: str | None,  # None: a file in the folder
+        self, read: ReadRecipe, space: Path, folder: Path, folds: tuple, sampler: str, pruner: str, storage: str | None
     ):
         self.read, self.folder, self.sampler, self.source = read, folder, sampler, read({})
         self.space = read_space(space, read)
         recipe = self.source.recipe
         if chooses_on_test(recipe.protocol.name):
             raise ExperimentError(f"Protocol {recipe.protocol.name} validates on the test part: take another one.")
-        cells = make_plan([self.source], folds=None if folds in ((), ("all",)) else folds).cells
+        cells = make_plan([self.source], folds=() if folds == ("all",) else folds).cells
         self.folds = [cell.fold for cell in cells][: None if folds else 1]
         task = {"space": repr(self.space), "folds": self.folds, "seed": recipe.seed, "cell": cells[0].name}
         name = f"{recipe.name}-{run_hash(task, [], {})}"
@@ -128,8 +120,7 @@ class Search:
                 self._tell(trial.number, (), error)
                 continue
             (system,) = plan.systems.values()
-            watch = EpochReporter(self.address, trial.number)
-            yield Task(self.folder, plan.cells, system, threads, test=False, watch=watch)
+            yield Task(self.folder, plan.cells, system, threads, watch=EpochReporter(self.address, trial.number))
 
     def _next(self, trials: int) -> BaseTrial | None:
         """An unfinished trial that no process runs, else a new one; None if there are enough."""
@@ -182,10 +173,7 @@ class Search:
 
 
 def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
-    """The distribution of each key in a search's file; choices are JSON texts.
-
-    Raises: RecipeError for the first key that the recipe does not have, or whose bounds or choices it cannot hold.
-    """
+    """The distribution of each key in a search's file; choices are JSON texts. RecipeError for one that cannot be."""
     if not (keys := read_yaml(path)):
         raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
     space = {}
