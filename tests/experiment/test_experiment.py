@@ -203,7 +203,7 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here)
     [
         (["--seed", "3"], "--seed is for one run: an experiment takes --seeds."),
         (["--seeds", "one"], "'--seeds': whole numbers from 0 with commas between them are needed, not 'one'."),
-        (["--folds", "S9"], "has no fold 'S9'"),
+        (["--folds", "S9"], "No fold is called 'S9'"),
         (["--resource", "GPU=1"], "--resource is for the workers of a Dask cluster"),
         (["--resource", "GPU=0", "--scheduler", "tcp://x:1"], "'--resource': 0.0 is not in the range x>0"),
         (

@@ -53,7 +53,7 @@ def test_folds_are_taken_in_the_protocols_order(small):
 
 
 def test_an_unknown_fold_is_named_with_the_nearest(small):
-    with pytest.raises(ExperimentError, match=r"--folds: .* has no fold 'S11'. Did you mean 'S1'\? Folds are S1, S2"):
+    with pytest.raises(ProtocolError, match=r"No fold is called 'S11'\. Did you mean 'S1'\? Folds are S1, S2"):
         make_plan([small()], folds=("S11",))
 
 
@@ -243,5 +243,5 @@ def test_cells_of_folds_with_odd_names_have_files_of_their_own(tmp_path):
     cells = [Cell("ser", "loso", fold, 1, "00000000") for fold in ("a/b", "a_b", "../b", "ä" * 200, "ö" * 200)]
     for number, cell in enumerate(cells):
         records.write(Record(cell, "running", float(number)))
-        assert records.log(cell).parent == tmp_path / "cells"
+        assert records.path(cell, ".log").parent == tmp_path / "cells"
     assert [records.read(cell).started for cell in cells] == [0, 1, 2, 3, 4]

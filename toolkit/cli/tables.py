@@ -100,11 +100,11 @@ def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
             counts = [part[column].get(value, 0) for column, value in shown]
             table.add_row(fold["fold"], name, *map(str, [part["utterances"], part["speakers"], *shared, *counts]))
     console.print(table)
-    for fold in folds:
-        for problem in fold["problems"]:
-            console.print(f"{fold['fold']}: {problem['severity']}: {problem['message']}", soft_wrap=True)
-    leaking = [fold["fold"] for fold in folds if any(problem["severity"] == "error" for problem in fold["problems"])]
-    unchecked = any(problem["kind"] in ("no-speakers", "no-audio") for fold in folds for problem in fold["problems"])
+    problems = [(fold["fold"], problem) for fold in folds for problem in fold["problems"]]
+    for fold, problem in problems:
+        console.print(f"{fold}: {problem['severity']}: {problem['message']}", soft_wrap=True)
+    leaking = dict.fromkeys(fold for fold, problem in problems if problem["severity"] == "error")
+    unchecked = any(problem["kind"] in ("no-speakers", "no-audio") for _, problem in problems)
     clean = "Nothing leaks in what was checked." if unchecked else "Nothing leaks."
     console.print(f"LEAKS: {', '.join(leaking)}" if leaking else clean, soft_wrap=True)
 

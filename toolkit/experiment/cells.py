@@ -100,13 +100,9 @@ class Records:
         except OSError:
             return False
 
-    def path(self, cell: Cell) -> Path:
-        """The file of a cell's record."""
-        return self.folder / f"{cell.name}.json"
-
-    def log(self, cell: Cell) -> Path:
-        """The file with everything that a cell's run prints."""
-        return self.folder / f"{cell.name}.log"
+    def path(self, cell: Cell, ending: str = ".json") -> Path:
+        """The file of a cell's record; or, with .log, of everything that its run prints."""
+        return self.folder / f"{cell.name}{ending}"
 
     def run_folder(self, record: Record) -> Path | None:
         """The folder of a cell's run, once it is known."""
@@ -204,7 +200,7 @@ def _run_cell(task: Task, cell: Cell) -> Record:
     run = before.run if before else None
     record = Record(cell, "running", time.time(), run=run, host=platform.node(), pid=os.getpid())
     records.write(record)
-    log = records.log(cell).open("a", encoding="utf-8", buffering=1)
+    log = records.path(cell, ".log").open("a", encoding="utf-8", buffering=1)
     with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
             with plugin_failures():

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.labels import apply_labels
+from toolkit.corpus.folds import pick_fold
 from toolkit.corpus.protocols import PROTOCOLS, arguments_of
 from toolkit.corpus.targets import LABEL
-from toolkit.errors import ExperimentError, RecipeError, did_you_mean, listed, one_line
+from toolkit.errors import ExperimentError, RecipeError, listed, one_line
 from toolkit.files import read_json, write_whole
 from toolkit.model.hub import local_bundle
 from toolkit.plugins.kinds import parts
@@ -22,7 +22,7 @@ from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.init_from import Origin
-from toolkit.training.preparation import Preparation, Source, prepare_folds, refuse_missing_labels
+from toolkit.training.preparation import Source, prepare_folds, refuse_missing_labels
 from toolkit.training.run_folder import manifest_rows, run_hash
 
 PLAN = "experiment.json"
@@ -115,16 +115,19 @@ def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str],
     recipe = source.recipe
     for kind, _, part in parts(recipe):
         find_part(kind.name, part).check_args(part.args)
-    utterances = source.read()
-    system, places, splits = _planned(source, utterances), [], {}
+    utterances, places, splits = source.read(), [], {}
     for protocol in protocols:
         prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
         splits[protocol] = hashlib.sha256("".join(one.fold.digest for one in prepared).encode()).hexdigest()
-        for preparation in _chosen(prepared, folds):
+        known = [preparation.fold for preparation in prepared]
+        chosen = [pick_fold(known, name) for name in folds] or known
+        for preparation in (preparation for preparation in prepared if preparation.fold in chosen):
             refuse_missing_labels(preparation)
             places.append((protocol, preparation.fold.name))
+    labelled = prepared[0].utterances
+    system = _planned(source, labelled)
     cells = tuple(Cell(recipe.name, *place, seed, system.fingerprint) for seed in seeds for place in places)
-    rows = [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in prepared[0].utterances]
+    rows = [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in labelled]
     return Plan({recipe.name: system}, prepared[0].targets[LABEL].classes, run_hash({}, rows, {}), cells, splits)
 
 
@@ -140,9 +143,8 @@ def _refuse_another_task(one: Plan, other: Plan, both: str) -> None:
             raise ExperimentError(f"{found} folds of protocol {protocol!r} (--protocol.args): {remedy}.")
 
 
-def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
+def _planned(source: Source, labelled: Sequence[Utterance]) -> PlannedSystem:
     recipe = source.recipe
-    labelled, _ = apply_labels(utterances, labels=recipe.labels, label_map=recipe.label_map)
     plain = recipe.as_dict()
     settings = {key: value for key, value in plain.items() if key not in NOT_THE_SYSTEMS}
     settings["protocol_args"] = plain["protocol"]["args"]
@@ -161,14 +163,6 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
     own = arguments_of(name) if name in PROTOCOLS else ()
     args = {key: value for key, value in recipe.protocol.args.items() if key in own or key not in others}
     return replace(recipe, protocol=ProtocolSpec(name=name, args=args))
-
-
-def _chosen(prepared: Sequence[Preparation], names: Sequence[str]) -> list[Preparation]:
-    known = [preparation.fold.name for preparation in prepared]
-    for name in (name for name in names if name not in known):
-        found = f"protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)}"
-        raise ExperimentError(f"--folds: {found} Folds are {listed(known)}; all takes every one.")
-    return [preparation for preparation in prepared if not names or preparation.fold.name in names]
 
 
 def merged(old: Plan, new: Plan) -> Plan:
