@@ -46,15 +46,11 @@ def require_file(path: Path) -> Path:
     return path
 
 
-def decoded(content: bytes, errors: str = "strict") -> str:
-    """Decode text: UTF-8, or UTF-16 if a byte order mark says so."""
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a plain file: UTF-8, or UTF-16 if a byte order mark says so. Raises: OSError, UnicodeDecodeError."""
+    content = require_file(path).read_bytes()
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors)
-
-
-def read_text(path: Path, errors: str = "strict") -> str:
-    """The text of a plain file, `decoded`. Raises: OSError, also for anything but a plain file; UnicodeDecodeError."""
-    return decoded(require_file(path).read_bytes(), errors)
 
 
 @contextmanager

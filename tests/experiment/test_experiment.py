@@ -201,7 +201,7 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seed", "3"], "--seed is for one run: an experiment takes --seeds."),
+        (["--seed", "3"], "--seed is for one run: this command takes --seeds."),
         (["--seeds", "one"], "'--seeds': whole numbers from 0 with commas between them are needed, not 'one'."),
         (["--folds", "S9"], "No fold is called 'S9'"),
         (["--resource", "GPU=1"], "--resource is for the workers of a Dask cluster"),

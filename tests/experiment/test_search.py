@@ -268,7 +268,7 @@ def test_the_best_recipe_is_read_in_a_folder_that_is_a_link(planted, tmp_path, h
 
 def test_options_of_one_run_are_refused(planted, tmp_path):
     done = CliRunner().invoke(main, words(planted, tmp_path / "out", "--fold", "S2"))
-    assert done.exit_code == 2 and "--fold is for one run: a search takes --folds." in done.stderr
+    assert done.exit_code == 2 and "--fold is for one run: this command takes --folds." in done.stderr
 
 
 def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path, here, monkeypatch):

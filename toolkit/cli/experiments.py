@@ -2,7 +2,6 @@
 
 import re
 import sys
-from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,23 +22,12 @@ from toolkit.errors import ExperimentError
 
 SAMPLERS = click.Choice(["tpe", "random", "gp", "cmaes", "qmc", "bruteforce"])
 PRUNERS = click.Choice(["median", "hyperband", "successivehalving", "nop"])
-INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 
 
 def _seeds(ctx: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text, re.ASCII):
         raise click.BadParameter(f"whole numbers from 0 with commas between them are needed, not {text!r}.")
     return tuple(dict.fromkeys(map(int, text.split(","))))
-
-
-def _split(words: Sequence[str], command: str, varied: Collection[str] = INSTEAD) -> tuple[list[str], list[str]]:
-    """Split words into recipes and overrides; one of a key that the command varies is refused."""
-    recipes, overrides = recipes_and_overrides(words)
-    for word in overrides:
-        key = word.removeprefix("--").partition("=")[0]
-        if word.startswith("--") and key in varied:
-            raise click.UsageError(f"--{key} is for one run: {command} takes {INSTEAD[key]}.")
-    return recipes, overrides
 
 
 @click.command("experiment", cls=Command, context_settings=OVERRIDES)
@@ -65,7 +53,7 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
     from toolkit.experiment.engine import WorkerOptions
     from toolkit.experiment.plan import make_plan
 
-    recipes, overrides = _split(words, "an experiment")
+    recipes, overrides = recipes_and_overrides(words, varied=("fold", "seed", "output_folder", "protocol.name"))
     workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     sources = [read_source([recipe, *overrides], **options) for recipe in recipes]
     plan = make_plan(sources, protocols=protocol, folds=() if folds == ("all",) else folds, seeds=seeds)
@@ -108,7 +96,7 @@ def tune(
     def read(settings):
         return read_source([*words, *as_overrides(settings)], **options)
 
-    _split(words, "a search", ("fold", "output_folder"))
+    recipes_and_overrides(words, varied=("fold", "output_folder"))
     workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     folder = Path(output).absolute()
     search = Search(read, Path(space), folder, folds=folds, sampler=sampler, pruner=pruner, storage=storage)

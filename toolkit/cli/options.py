@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from toolkit.training.preparation import Source
 
 WHERE = ("data_folder", "manifest", "search_folder", "trust")  # options about a recipe that are no overrides of it
+INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes a recipe's --KEY VALUE
 
 
@@ -123,8 +124,8 @@ labelled_options = _together(
 )
 
 
-def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split words into recipes and overrides; a recipe is neither an override's key nor its value."""
+def recipes_and_overrides(words: Sequence[str], varied: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Split words into recipes and overrides, the keys and their values; keys that the command varies are refused."""
     recipes, overrides, value_of_key = [], [], False
     for word in words:
         if not value_of_key and not word.startswith("--"):
@@ -134,6 +135,9 @@ def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
             value_of_key = not value_of_key and "=" not in word
     if not recipes:
         raise click.UsageError("Missing the recipe: RECIPE [--KEY VALUE]...")
+    for key in (word[2:].partition("=")[0] for word in overrides if word.startswith("--")):
+        if key in varied:
+            raise click.UsageError(f"--{key} is for one run: this command takes {INSTEAD[key]}.")
     return recipes, overrides
 
 
