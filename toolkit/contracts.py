@@ -131,7 +131,7 @@ class Extractor(nn.Module):
         """
 
     def encode(self, features: Seq) -> Seq:
-        """The trained part: the result of `features` -> [batch, frames, self.channels]; lengths in frames, at least 1."""
+        """The trained part: what `features` returns -> [batch, frames, self.channels]; lengths in frames, 1 or more."""
         raise NotImplementedError
 
     def layer_parameters(self) -> Sequence[Sequence[nn.Parameter]]:
