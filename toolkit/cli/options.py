@@ -15,18 +15,12 @@ INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "p
 OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes a recipe's --KEY VALUE
 
 
-def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
-    if text is None:
-        return None
-    pairs = [[part.strip() for part in pair.partition("=")] for pair in text.split(",")]
+def _pairs(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, str]:
+    pairs = [[part.strip() for part in pair.partition("=")] for word in words for pair in word.split(",")]
     found = {name: value for name, _, value in pairs}
     if not all(name and equals for name, equals, _ in pairs) or len(found) < len(pairs):
-        raise click.BadParameter(f"{option.metavar} is needed, each name once, not {text!r}.")
+        raise click.BadParameter(f"{option.metavar} is needed, each name once, not {','.join(words)!r}.")
     return found
-
-
-def _all_pairs(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, str]:
-    return _pairs(ctx, option, ",".join(words) or None) or {}
 
 
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -36,7 +30,7 @@ def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tupl
 
 def _amounts(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, float]:
     above_0 = click.FloatRange(0, min_open=True)
-    return {name: above_0.convert(amount, option, ctx) for name, amount in _all_pairs(ctx, option, words).items()}
+    return {name: above_0.convert(amount, option, ctx) for name, amount in _pairs(ctx, option, words).items()}
 
 
 def _together(*options: Callable) -> Callable:
@@ -50,7 +44,8 @@ def _together(*options: Callable) -> Callable:
 
 columns = click.option(
     "--columns",
-    callback=_pairs,
+    multiple=True,
+    callback=lambda *given: _pairs(*given) or None,
     metavar="NAME=COLUMN,...",
     help="The manifest's own column names: path=filename,label=category, or path={folder}/{name}.wav.",
 )
@@ -103,7 +98,7 @@ model_options = _together(
         "--covariate",
         "covariates",
         multiple=True,
-        callback=_all_pairs,
+        callback=_pairs,
         metavar="NAME=VALUE,...",
         help="What the system needs besides audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
     ),
@@ -116,7 +111,7 @@ labelled_options = _together(
         "--map",
         "label_map",
         multiple=True,
-        callback=_all_pairs,
+        callback=_pairs,
         metavar="LABEL=CLASS,...",
         help="The system's class for a label of the manifest: angry=ang; angry= leaves its utterances out.",
     ),
