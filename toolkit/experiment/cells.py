@@ -104,9 +104,9 @@ class Records:
         """The file of a cell's record; or, with .log, of everything that its run prints."""
         return self.folder / f"{cell.name}{ending}"
 
-    def run_folder(self, record: Record) -> Path | None:
+    def run_folder(self, record: Record | None) -> Path | None:
         """The folder of a cell's run, once it is known."""
-        return self.runs / record.run if record.run else None
+        return self.runs / record.run if record and record.run else None
 
     def progress(self, plan: Plan, *, alive: bool) -> list[CellProgress]:
         """The plan's cells in order; unless a process runs them (`alive`), running ones count as interrupted."""

@@ -19,7 +19,6 @@ from toolkit.files import locked
 from toolkit.terminal import PlainConsole, clock, console_for_output, doing, say, table_of
 
 STATES = ("done", "running", "interrupted", "failed", "waiting")
-REFRESH_S = 2.0
 
 
 def run_experiment(plan: Plan, options: WorkerOptions, folder: Path) -> tuple[int, int]:
@@ -74,7 +73,7 @@ def show_status(folder: Path, *, watch: bool) -> None:
         click.echo("A process runs this experiment." if alive else "No process runs this experiment.")
         if not watch or not alive:
             return
-        time.sleep(REFRESH_S)
+        time.sleep(2.0)
 
 
 def headline(cells: Sequence[CellProgress]) -> str:

@@ -150,7 +150,7 @@ class Search:
     def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
         """Report to Optuna how a trial ended, and release its lock."""
         records, trial = Records(self.folder), self.study.get_trials(deepcopy=False)[number]
-        runs = [(record := records.read(cell)) and records.run_folder(record) for cell in cells]
+        runs = [records.run_folder(records.read(cell)) for cell in cells]
         if error is None:
             results = [read_results(run / RESULTS, trials=True) for run in runs]
             stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
