@@ -96,7 +96,7 @@ def tune(
     def read(settings):
         return read_source([*words, *as_overrides(settings)], **options)
 
-    recipes_and_overrides(words, varied=("fold", "output_folder"))
+    recipes_and_overrides(words, varied=("fold", "output_folder"))  # refuses those
     workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     folder = Path(output).absolute()
     search = Search(read, Path(space), folder, folds=folds, sampler=sampler, pruner=pruner, storage=storage)
