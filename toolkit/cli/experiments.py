@@ -68,9 +68,7 @@ def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, sched
 @click.option("--search", "space", required=True, help="A YAML file: keys of the recipe, each with a range or choices.")
 @click.option("--trials", type=click.IntRange(1), required=True, help="Trials in all, those of earlier calls included.")
 @click.option(
-    "--folds",
-    callback=names,
-    help="Folds whose validation parts count, for example 1M,1F, or all; by default the first.",
+    "--folds", callback=names, help="Folds whose validation parts count, such as 1M,1F, or all; by default the first."
 )
 @click.option("--output", required=True, help="The search's folder.")
 @click.option("--sampler", type=SAMPLERS, default="tpe", show_default=True, help="Optuna's sampler.")
@@ -107,11 +105,11 @@ def tune(
 @click.command("status", cls=Command)
 @one_folder
 @click.option("--watch", is_flag=True, help="Refresh it every two seconds, until Ctrl-C.")
-def status(folder: str, watch: bool):
+def status(folder: Path, watch: bool):
     """Show the progress of the experiment in DIR."""
     from toolkit.experiment.command import show_status
 
-    show_status(Path(folder), watch=watch)
+    show_status(folder, watch=watch)
 
 
 @click.command("report", cls=Command)

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,7 +61,7 @@ abstain = click.option(
     "at most this share of the labels is wrong (error:0.1).",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-one_folder = click.argument("folder", metavar="DIR")
+one_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 one_plugin = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
 recipe_options = _together(
     click.option(
