@@ -151,7 +151,7 @@ def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tm
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name, kind in {"pipe": "a named pipe", "zero": "a device"}.items():
-        with pytest.raises(CacheError, match=f"{name} is {kind}, not a file: make room"):
+        with pytest.raises(CacheError, match=f"{name} cannot be written .it is {kind}, not a file.: make room"):
             write_whole(tmp_path / name, "x", CacheError, REMEDY)
         with pytest.raises(CacheError, match=f"{name} is damaged .it is {kind}, not a file.: make room"):
             read_json(tmp_path / name, CacheError, REMEDY)

@@ -6,9 +6,9 @@ import click
 import pytest
 
 from toolkit.cli.tables import print_counts, print_results
+from toolkit.experiment.cells import CellProgress, Record
 from toolkit.experiment.command import print_cells, show_live
 from toolkit.experiment.plan import Cell
-from toolkit.experiment.progress import CellProgress, Record
 from toolkit.inference.predict.output import table_rows
 from toolkit.inference.predict.predictions import Prediction
 from toolkit.terminal import PlainConsole, doing, progress, say

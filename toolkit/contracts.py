@@ -117,8 +117,7 @@ class Extractor(nn.Module):
     def features(self, wave: Seq) -> Seq:
         """The front end: not trained, deterministic in train() mode too; it may run in a forked process.
 
-        Args: wave [batch, samples]; lengths in samples.
-        Returns: [batch, time, channels]; lengths in frames.
+        [batch, samples] with lengths in samples -> [batch, time, channels] with lengths in frames.
         """
         raise NotImplementedError
 
@@ -132,11 +131,7 @@ class Extractor(nn.Module):
         """
 
     def encode(self, features: Seq) -> Seq:
-        """The trained part.
-
-        Args: features as `features` returns them.
-        Returns: [batch, frames, self.channels]; lengths in frames, at least 1.
-        """
+        """The trained part: what `features` returns -> [batch, frames, self.channels]; lengths in frames, 1 or more."""
         raise NotImplementedError
 
     def layer_parameters(self) -> Sequence[Sequence[nn.Parameter]]:
@@ -218,11 +213,7 @@ class Loss(nn.Module):
     reads: Literal["logits", "embedding"] = "logits"  # whether the recipe's `on` names a head or an embedding
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss over the rows.
-
-        Args: inputs [batch, size]; targets [batch], int64, none unknown.
-        Returns: scalar.
-        """
+        """The mean loss over the rows: inputs [batch, size], targets [batch], int64, none unknown -> scalar."""
         raise NotImplementedError
 
     def of_shares(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import ToolkitError, one_line
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "audio-classification-toolkit"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
-DEEPEST = 100  # nested values in a recipe
-LONGEST = 19  # digits of a whole number in a recipe
 
 
 def cache_folder() -> Path:
@@ -39,29 +37,20 @@ def resolved(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def kind_unless_file(path: str | Path) -> str | None:
-    """What a path leads to, such as "a folder"; None for a plain file. Raises: OSError if it leads nowhere."""
-    kind = stat.S_IFMT(Path(path).stat().st_mode)
-    names = {stat.S_IFREG: None, stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return names.get(kind, "a device")
-
-
 def require_file(path: Path) -> Path:
     """The path of a plain file; OSError for anything else: reading a pipe may block, and a device may never end."""
-    if kind := kind_unless_file(path):
-        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+    kind = stat.S_IFMT(path.stat().st_mode)
+    others = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, f"it is {others.get(kind, 'a device')}, not a file", str(path))
     return path
 
 
-def decoded(content: bytes, errors: str = "strict") -> str:
-    """Decode text: UTF-8, or UTF-16 if a byte order mark says so."""
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a plain file: UTF-8, or UTF-16 if a byte order mark says so. Raises: OSError, UnicodeDecodeError."""
+    content = require_file(path).read_bytes()
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors)
-
-
-def read_text(path: Path, errors: str = "strict") -> str:
-    """The text of a plain file, `decoded`. Raises: OSError, also for anything but a plain file; UnicodeDecodeError."""
-    return decoded(require_file(path).read_bytes(), errors)
 
 
 @contextmanager
@@ -71,19 +60,17 @@ def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bo
     A link stays; the file that it leads to is replaced.
 
     Args: path: of a file, which is replaced, or of a folder, which must not exist; missing parents are made; error:
-        raised if writing fails; remedy: what the user can do then, as the end of a sentence: "choose another
-        --output"; durable: wait until content and name are on the disk, so that they survive a power failure.
+        raised in place of an OSError; remedy: the end of its line: "choose another --output"; durable: wait until
+        content and name are on the disk, so that they survive a power failure.
     Yields: the path to write to, in the same folder.
-    Raises: ToolkitError: `error`, in place of an OSError.
     """
     if not path.name:
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
-    kind = kind_unless_file(path) if os.path.exists(path) else None
-    if kind not in (None, "a folder"):  # as root, a device would be replaced
-        raise error(f"{path} is {kind}, not a file: {remedy}.")
     target = resolved(path) if os.path.islink(path) else path
     partial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.partial")
     try:
+        if os.path.exists(path) and not os.path.isdir(path):
+            require_file(path)  # as root, a device would be replaced
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         if durable:
@@ -131,10 +118,9 @@ def flush(path: Path) -> None:
 def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
     """Hold the lock of a file; it is released when the process ends, however it ends.
 
-    Args: path: of the file; if it is missing, an exclusive lock makes it; wait: whether to wait for another process
-        that holds the lock; shared: whether others may hold a shared lock at the same time.
+    Args: path; if it is missing, an exclusive lock makes it; wait: for another process that holds the lock; shared:
+        others may hold a shared lock at the same time.
     Yields: whether the lock is held.
-    Raises: OSError if the file cannot be opened or locked.
     """
     import fcntl
 
@@ -154,15 +140,10 @@ def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return sha256_of(file)
-
-
-def sha256_of(file: BinaryIO) -> str:
-    """The SHA-256 of the rest of an open file, in hexadecimal."""
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -195,7 +176,7 @@ def from_cell(text: str) -> str:
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     """The value of a JSON text from any source.
 
-    Args: text: bytes are UTF-8; strict: refuse numbers that are not finite, and keys that an object holds twice.
+    Args: text; strict: refuse numbers that are not finite, and keys that an object holds twice.
     Raises: ValueError, with one line that says what is wrong.
     """
     hooks = {"parse_constant": _finite, "parse_float": _finite, "object_pairs_hook": without_repeated_keys}
@@ -208,18 +189,14 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
 def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, Any]:
     """The object in a JSON file, read by `parse_json`.
 
-    Args: path: of the file; error: raised if it is damaged; remedy: what the user can do then, as the end of a
-        sentence: "delete it and run the command again".
-    Raises: FileNotFoundError if it is missing. ToolkitError: `error`, in one line, for anything else that is wrong.
+    Raises: FileNotFoundError if it is missing; `error`, whose line ends with the remedy, if it is damaged.
     """
     try:
         if isinstance(value := parse_json(read_text(path), strict=True), dict):
             return value
         reason = "it does not hold an object"
-    except FileNotFoundError:
-        raise
-    except NotADirectoryError as cause:  # a file is named where a folder is needed
-        raise FileNotFoundError(*cause.args) from None
+    except (FileNotFoundError, NotADirectoryError) as cause:  # the latter: a file is named where a folder is needed
+        raise FileNotFoundError(cause.errno, cause.strerror, str(path)) from None
     except (OSError, ValueError) as cause:
         reason = one_line(getattr(cause, "strerror", None) or str(cause))
     raise error(f"{path} is damaged ({reason}): {remedy}.")

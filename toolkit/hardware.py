@@ -18,11 +18,9 @@ SMALL = 2_000_000  # parameters
 
 
 def available_device(name: str | None, *, setting: str) -> str:
-    """Check a device's name.
+    """A device's name as torch accepts it, by default a GPU if there is one.
 
-    Args: name: cpu, cuda, cuda:1, ..., None for a GPU if there is one; setting: where the user gave it, for the error.
-    Returns: the name, as torch accepts it.
-    Raises: DeviceError if torch does not find the device.
+    Raises: DeviceError, with the setting that holds the name, if torch does not find the device.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if not (found := re.fullmatch(r"(cpu|cuda)(?::([0-9]+))?", name)):

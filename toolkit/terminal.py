@@ -80,10 +80,7 @@ def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> T
 
 
 def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool) -> Iterator[T]:
-    """Yield the results; meanwhile draw a bar on standard error, or after silences say their number.
-
-    Args: results; what: is done, for example "labelling"; total: of results, None if unknown; shown: whether to draw.
-    """
+    """Yield the results; meanwhile draw a bar on standard error if `shown`, else say their number after silences."""
     if shown:
         yield from track(results, what, total=total, console=PlainConsole(stderr=True), transient=True)
         return
@@ -101,19 +98,16 @@ def doing(what: str) -> None:
         say(f"{ctx.info_name}: {what} so far")
 
 
-class LineHandler(logging.Handler):
-    """Prints each record as one line on standard error."""
-
+class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        """Print it."""
         say(f"{record.levelname}: {record.getMessage()}")
 
 
 def quiet_libraries() -> None:
     """Route the `toolkit` logger to standard error; libraries print warnings and errors only."""
     logger = logging.getLogger("toolkit")
-    if not any(isinstance(handler, LineHandler) for handler in logger.handlers):
-        logger.addHandler(LineHandler())
+    if not any(isinstance(handler, _LineHandler) for handler in logger.handlers):
+        logger.addHandler(_LineHandler())
     logger.propagate = False
     for name in ("speechbrain", "transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)

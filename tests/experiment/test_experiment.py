@@ -21,8 +21,8 @@ from trained_model import predictions_by_fold
 from toolkit.cli.main import main
 from toolkit.errors import ExperimentError
 from toolkit.experiment import engine
+from toolkit.experiment.cells import Records
 from toolkit.experiment.plan import read_plan
-from toolkit.experiment.progress import Records, is_alive
 from toolkit.report.evidence import Evidence
 from toolkit.report.provenance import run_table
 from toolkit.training.predictions import read_csv
@@ -158,7 +158,7 @@ def test_a_killed_experiment_ends_with_the_table_of_an_undisturbed_one(recipes, 
     process.kill()
     process.communicate()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=20)
-    assert not is_alive(killed) and cell_states(killed)["done"] < 2
+    assert not Records(killed).are_written() and cell_states(killed)["done"] < 2
     shown = status(killed).stdout
     assert "interrupted: " in shown and " of 8 epochs" in shown
 
@@ -201,12 +201,15 @@ def test_protocols_of_one_training_are_trained_once(recipes, tmp_path, run_here)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seed", "3"], "--seed is for one run: an experiment takes --seeds."),
+        (["--seed", "3"], "--seed is for one run: this command takes --seeds."),
         (["--seeds", "one"], "'--seeds': whole numbers from 0 with commas between them are needed, not 'one'."),
-        (["--folds", "S9"], "has no fold 'S9'"),
+        (["--folds", "S9"], "No fold is called 'S9'"),
         (["--resource", "GPU=1"], "--resource is for the workers of a Dask cluster"),
-        (["--resource", "GPU=0", "--scheduler", "tcp://x:1"], "'--resource': an amount above 0 is needed"),
-        (["--resource", "GPU", "--scheduler", "tcp://x:1"], "an amount above 0 is needed, for example GPU=1"),
+        (["--resource", "GPU=0", "--scheduler", "tcp://x:1"], "'--resource': 0.0 is not in the range x>0"),
+        (
+            ["--resource", "GPU", "--scheduler", "tcp://x:1"],
+            "'--resource': NAME=AMOUNT is needed, each name once, not 'GPU'",
+        ),
         (["--scheduler", "tcp://x:1", "--jobs", "2"], "--jobs and --gpus are for this machine"),
         (["--gpus", "0,1", "--jobs", "3"], "--gpus names 2 and --jobs is 3"),
         (["--gpus", "7,x"], "--gpus: this machine has no GPU '"),

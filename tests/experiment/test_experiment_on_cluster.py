@@ -17,8 +17,8 @@ from small_system import write_recipe
 from trained_model import predictions_by_fold
 
 from toolkit.cli.main import main
+from toolkit.experiment.cells import Records
 from toolkit.experiment.plan import PLAN, read_plan
-from toolkit.experiment.progress import Records
 from toolkit.report.evidence import Evidence
 
 

@@ -7,11 +7,10 @@ import pytest
 from small_system import write_corpus, write_recipe
 
 from toolkit.errors import CorpusError, ExperimentError, ProtocolError, RecipeError
-from toolkit.experiment import progress as progress_module
+from toolkit.experiment import cells as cells_module
+from toolkit.experiment.cells import CellProgress, Record, Records, Threads, make_tasks, run_task, seconds_left
 from toolkit.experiment.command import describe
 from toolkit.experiment.plan import Cell, make_plan, merged, read_plan, with_protocol, write_plan
-from toolkit.experiment.progress import CellProgress, Record, Records, seconds_left
-from toolkit.experiment.tasks import Threads, make_tasks, run_task
 from toolkit.report.evidence import Evidence
 from toolkit.training.preparation import load_source
 
@@ -54,7 +53,7 @@ def test_folds_are_taken_in_the_protocols_order(small):
 
 
 def test_an_unknown_fold_is_named_with_the_nearest(small):
-    with pytest.raises(ExperimentError, match=r"--folds: .* has no fold 'S11'. Did you mean 'S1'\? Folds are S1, S2"):
+    with pytest.raises(ProtocolError, match=r"No fold is called 'S11'\. Did you mean 'S1'\? Folds are S1, S2"):
         make_plan([small()], folds=("S11",))
 
 
@@ -179,7 +178,7 @@ def test_the_progress_of_a_fitted_system_does_not_count_epoch_0(small, tmp_path)
 
 
 def test_a_finished_cell_is_read_once_unless_it_runs_again_for_its_weights(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(progress_module, "read_results", lambda path: {"ua": 0.5, "stamps": []})
+    monkeypatch.setattr(cells_module, "read_results", lambda path: {"ua": 0.5, "stamps": []})
     plan, records = make_plan([small()], folds=("S1", "S2")), Records(tmp_path)
     again, once = plan.cells
     for cell in (again, once):
@@ -244,5 +243,5 @@ def test_cells_of_folds_with_odd_names_have_files_of_their_own(tmp_path):
     cells = [Cell("ser", "loso", fold, 1, "00000000") for fold in ("a/b", "a_b", "../b", "ä" * 200, "ö" * 200)]
     for number, cell in enumerate(cells):
         records.write(Record(cell, "running", float(number)))
-        assert records.log(cell).parent == tmp_path / "cells"
+        assert records.path(cell, ".log").parent == tmp_path / "cells"
     assert [records.read(cell).started for cell in cells] == [0, 1, 2, 3, 4]

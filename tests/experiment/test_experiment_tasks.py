@@ -7,9 +7,8 @@ import pytest
 import torch
 from small_system import write_recipe
 
+from toolkit.experiment.cells import Records, Task, Threads, run_task
 from toolkit.experiment.plan import Cell, PlannedSystem
-from toolkit.experiment.progress import Records
-from toolkit.experiment.tasks import Task, Threads, run_task
 from toolkit.training.preparation import load_source
 from toolkit.training.run import Run
 from toolkit.training.run_folder import read_results

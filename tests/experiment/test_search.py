@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -40,28 +42,24 @@ def words(recipe, output, *more):
     return ["tune", str(recipe), *(str(word) for option in options.items() for word in option), *more]
 
 
-class Here:
-    """Workers that run their calls in this process, one at a time."""
+def run_here(function, arguments):
+    """Run calls in this process, one at a time, as workers do elsewhere."""
+    for argument in arguments:
+        try:
+            function(argument)
+        except ToolkitError as error:
+            yield [(argument, error)]
+        else:
+            yield [(argument, None)]
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *error):
-        pass
-
-    def run(self, function, arguments):
-        for argument in arguments:
-            try:
-                function(argument)
-            except ToolkitError as error:
-                yield [(argument, error)]
-            else:
-                yield [(argument, None)]
+def set_workers(monkeypatch, run):
+    monkeypatch.setattr(WorkerOptions, "workers", lambda options, tasks: nullcontext(Mock(run=run)))
 
 
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(WorkerOptions, "workers", lambda options, tasks: Here())
+    set_workers(monkeypatch, run_here)
     monkeypatch.setattr("toolkit.hardware.give_back", lambda: None)  # looks at all objects of pytest's process
 
 
@@ -153,12 +151,8 @@ def test_trials_of_the_same_settings_are_trained_once_and_have_the_same_scores(p
 
 
 def test_after_a_failed_trial_qmc_draws_other_settings(planted, tmp_path, here, monkeypatch):
-    class Failing(Here):
-        def run(self, function, arguments):
-            for argument in arguments:
-                yield [(argument, ExperimentError("no memory"))]
-
-    monkeypatch.setattr(WorkerOptions, "workers", lambda options, tasks: Failing())
+    failing = lambda function, arguments: ([(one, ExperimentError("no memory"))] for one in arguments)  # noqa: E731
+    set_workers(monkeypatch, failing)
     done = CliRunner().invoke(main, words(planted, tmp_path, "--sampler", "qmc", "--trials", "3"))
     assert "No trial has a score" in done.stderr, done.output
     assert len({t.params["training.optimizer.learning_rate"] for t in trials_in(tmp_path)}) == 3
@@ -182,17 +176,16 @@ def test_a_trial_that_another_process_tells_meanwhile_is_left_alone(planted, tmp
 def test_weights_that_another_process_trains_for_a_trial_of_its_own_are_left(planted, tmp_path, here, monkeypatch):
     run_folders = []
 
-    class Failing(Here):
-        def run(self, function, arguments):
-            for argument in arguments:
-                function(argument)
-                (run,) = tmp_path.glob("runs/*")
-                (run / "checkpoints" / "here").mkdir(parents=True)
-                run_folders.append(run)
-                with locked(run / "lock", wait=False):
-                    yield [(argument, ExperimentError("no memory"))]
+    def failing(function, arguments):
+        for argument in arguments:
+            function(argument)
+            (run,) = tmp_path.glob("runs/*")
+            (run / "checkpoints" / "here").mkdir(parents=True)
+            run_folders.append(run)
+            with locked(run / "lock", wait=False):
+                yield [(argument, ExperimentError("no memory"))]
 
-    monkeypatch.setattr(WorkerOptions, "workers", lambda options, tasks: Failing())
+    set_workers(monkeypatch, failing)
     CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1"))
     assert (run_folders[0] / "checkpoints" / "here").is_dir()
 
@@ -235,13 +228,12 @@ def test_a_sampler_or_a_storage_that_does_not_suit_is_one_line(planted, tmp_path
 
 
 def test_a_trial_goes_on_after_its_scheduler_was_lost(planted, tmp_path, here, monkeypatch):
-    class Lost(Here):
-        def run(self, function, arguments):
-            next(arguments)
-            raise ExperimentError("The Dask scheduler was lost: run the same command again.")
+    def lost(function, arguments):
+        next(arguments)
+        raise ExperimentError("The Dask scheduler was lost: run the same command again.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkerOptions, "workers", lambda options, tasks: Lost())
+        set_workers(patch, lost)
         done = CliRunner().invoke(main, words(planted, tmp_path, "--trials", "1"))
     assert done.exit_code == 2 and done.stderr.endswith("was lost: run the same command again.\n")
     (before,) = trials_in(tmp_path)
@@ -268,7 +260,7 @@ def test_the_best_recipe_is_read_in_a_folder_that_is_a_link(planted, tmp_path, h
 
 def test_options_of_one_run_are_refused(planted, tmp_path):
     done = CliRunner().invoke(main, words(planted, tmp_path / "out", "--fold", "S2"))
-    assert done.exit_code == 2 and "--fold is for one run: a search takes --folds." in done.stderr
+    assert done.exit_code == 2 and "--fold is for one run: this command takes --folds." in done.stderr
 
 
 def test_a_pruned_trial_ends_early_and_a_failed_one_is_counted(planted, tmp_path, here, monkeypatch):

@@ -12,8 +12,8 @@ import numpy as np
 from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import STAMPS
 from toolkit.corpus.targets import Target
+from toolkit.experiment.cells import Record, Records
 from toolkit.experiment.plan import Cell, Plan, PlannedSystem, write_plan
-from toolkit.experiment.progress import Record, Records
 from toolkit.report.evidence import FinishedRun
 from toolkit.statistics import metrics
 from toolkit.training.predictions import read_csv

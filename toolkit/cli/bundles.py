@@ -8,7 +8,7 @@ import click
 
 from toolkit.cli.commands import Command, say_next
 from toolkit.cli.options import abstain, hop, labelled_options, model_options, show
-from toolkit.terminal import quiet_libraries, say
+from toolkit.terminal import say
 
 LIMIT = click.FloatRange(0, 10_000, min_open=True)
 CONDITIONS = click.Choice(["softer", "louder", "noise-20", "noise-10", "noise-0", "telephone", "mp3", "room", "half"])
@@ -36,7 +36,6 @@ def export(run: str, bundle: str | None, push: str | None, **options):
         raise click.UsageError(f"{bundle} is a name on the hub: --push {named[0]} pushes there.")
     if push is not None:
         on_hub(f"{PREFIX}{push}")  # refuses what is no name
-    quiet_libraries()
     with TemporaryDirectory() as folder:
         path = export_bundle(run, bundle or Path(folder) / "bundle", **options, say=say)
         if bundle is not None:
@@ -79,7 +78,6 @@ def predict(bundle: str, names: tuple[str, ...], microphone: bool, **options):
         raise click.UsageError("Name what to label, or give --microphone without a name.")
     ending = Path(options["output"] or "").suffix[1:].lower()
     options["format"] = options["format"] or (ending if ending in ("csv", "jsonl", "rttm") else "table")
-    quiet_libraries()
     if microphone:
         kept = ("format", "hop_s", "abstain", "output", "device", "covariates")
         listen(bundle, **{name: options[name] for name in kept})
@@ -103,7 +101,6 @@ def demo(bundles: tuple[str, ...], **options):
     """
     from toolkit.inference.demo.serving import demo as serve
 
-    quiet_libraries()
     serve(bundles, **options)
 
 
@@ -119,7 +116,6 @@ def evaluate(bundle: str, manifest: str, as_json: bool, **options):
     from toolkit.inference.predict.display import print_evaluation
     from toolkit.inference.predict.evaluation import evaluate as evaluate_bundle
 
-    quiet_libraries()
     found = evaluate_bundle(bundle, manifest, **options)
     show(found, print_evaluation, as_json=as_json)
     sys.exit(1 if found["n_skipped"] else 0)
@@ -138,7 +134,6 @@ def compare(bundle_a: str, bundle_b: str, manifest: str, as_json: bool, **option
     from toolkit.inference.predict.comparison import compare_systems
     from toolkit.inference.predict.display import print_comparison
 
-    quiet_libraries()
     found = compare_systems([bundle_a, bundle_b], manifest, **options)
     show(found, print_comparison, as_json=as_json)
     sys.exit(1 if found["n_skipped"] else 0)
@@ -164,7 +159,6 @@ def stress(bundle: str, manifest: str, as_json: bool, max_drop: float | None, fi
 
     if figure is not None and not figure.endswith((".png", ".svg")):
         raise click.BadParameter(f"{figure} ends in neither .png nor .svg.", param_hint="'--figure'")
-    quiet_libraries()
     found = stress_bundle(bundle, manifest, **options)
     show(found, print_stress, as_json=as_json)
     if figure is not None:

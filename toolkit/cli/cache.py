@@ -11,15 +11,8 @@ import click
 from toolkit.cli.commands import Commands
 from toolkit.cli.options import as_json, show
 from toolkit.cli.tables import plain_table
-from toolkit.data.cache.store import (
-    LIMIT_VARIABLE,
-    StoredFrontEnd,
-    features_folder,
-    limit_bytes,
-    megabytes,
-    stored_front_ends,
-)
-from toolkit.errors import CacheError
+from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, megabytes, stored_front_ends
+from toolkit.errors import CacheError, join
 from toolkit.terminal import console_for_output, say
 
 
@@ -32,12 +25,15 @@ def cache():
 @as_json
 def info(as_json: bool):
     """Show the cache's folder, size and limit, and one row for each front end."""
-    front_ends, limit = stored_front_ends(), limit_bytes()
+    limit, front_ends = limit_bytes(), []
+    for stored in reversed(stored_front_ends()):  # the last used first
+        facts = {"utterances": stored.utterances, "bytes": stored.bytes, "last_used": stored.last_used}
+        front_ends.append({**stored.description(), "name": stored.path.name, **facts})
     found = {
         "folder": str(features_folder()),
-        "bytes": sum(stored.bytes for stored in front_ends),
+        "bytes": sum(facts["bytes"] for facts in front_ends),
         "limit_bytes": round(limit) if math.isfinite(limit) else None,
-        "front_ends": [_facts(stored) for stored in reversed(front_ends)],  # the last used first
+        "front_ends": front_ends,
     }
     show(found, _print_info, as_json=as_json)
 
@@ -50,19 +46,17 @@ def clear(names: tuple[str, ...], yes: bool):
 
     Features that a run is using stay, and the exit code is 1.
     """
-    folder = features_folder()
-    stored_here = stored_front_ends()
+    folder, known = features_folder(), stored_front_ends()
     for name in names:
-        if not name or not any(stored.path.name.startswith(name) for stored in stored_here):
+        if not name or not any(stored.path.name.startswith(name) for stored in known):
             raise CacheError(f"No front end in {folder} is called {name!r}: `toolkit cache info` lists them.")
-    front_ends = [stored for stored in stored_here if stored.path.name.startswith(names or "")]
+    front_ends = [stored for stored in known if stored.path.name.startswith(names or "")]
     if not front_ends:
         click.echo(f"Nothing to delete in {folder}.")
         return
     if not yes:
         size = megabytes(sum(stored.bytes for stored in front_ends))
-        listed = ", ".join(stored.path.name for stored in front_ends)
-        click.confirm(f"Delete {size} of {listed} in {folder}?", abort=True)
+        click.confirm(f"Delete {size} of {join(stored.path.name for stored in front_ends)} in {folder}?", abort=True)
     kept = [stored for stored in front_ends if not stored.remove()]
     click.echo(f"Freed {megabytes(sum(stored.bytes for stored in front_ends if stored not in kept))}.")
     for stored in kept:
@@ -70,21 +64,14 @@ def clear(names: tuple[str, ...], yes: bool):
     sys.exit(1 if kept else 0)
 
 
-def _facts(stored: StoredFrontEnd) -> dict[str, Any]:
-    measured = {key: getattr(stored, key) for key in ("utterances", "bytes", "last_used")}
-    measured = {"name": stored.path.name, **measured}
-    return {**measured, **stored.description(), **measured}
-
-
 def _print_info(info: Mapping[str, Any]) -> None:
     console = console_for_output()
     console.print(f"{info['folder']}: {megabytes(info['bytes'])} of {megabytes(limit_bytes())} ({LIMIT_VARIABLE})")
     if not info["front_ends"]:
         return
-    columns = ("front end", "class", "utterances", "MB", "last used")
-    table = plain_table(*columns, folded=("class",), right=("utterances", "MB"))
+    columns = ("front end", "class", "utterances", "size", "last used")
+    table = plain_table(*columns, folded=("class",), right=("utterances", "size"))
     for row in info["front_ends"]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["last_used"]))
-        size = f"{row['bytes'] / 1e6:.1f}"
-        table.add_row(row["name"], str(row.get("class", "?")), str(row["utterances"]), size, used)
+        table.add_row(row["name"], str(row.get("class", "?")), str(row["utterances"]), megabytes(row["bytes"]), used)
     console.print(table)

@@ -10,7 +10,7 @@ import click
 
 from toolkit.errors import FailedPlugin, ToolkitError, one_line
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import say
+from toolkit.terminal import quiet_libraries, say
 
 DEBUG = "TOOLKIT_DEBUG"  # the same as --traceback, also under torchrun and in workers
 INTERRUPTED, READER_GONE = 128 + 2, 128 + 13  # exit codes of a process that SIGINT or SIGPIPE ends
@@ -27,7 +27,8 @@ def _in_one_line(ctx: click.Context) -> Iterator[None]:
     """End the command with one line on standard error whatever goes wrong; --traceback lets errors through."""
     name = ctx.find_root().info_name
     try:
-        yield
+        with plugin_failures():
+            yield
         sys.stdout.flush()
     except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):  # a group alone prints its help
         raise
@@ -35,7 +36,7 @@ def _in_one_line(ctx: click.Context) -> Iterator[None]:
         where = (error.ctx or ctx).command_path
         _end(ctx, f"{where}: {error.format_message()} See `{where} --help`.", 2)  # click takes four lines
     except (KeyboardInterrupt, click.Abort) as error:
-        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
+        if KeyboardInterrupt not in (type(error), type(error.__context__)):
             raise  # the user declined
         again = " The same command continues where this one stopped." if ctx.command.name in RESUMED else ""
         _end(ctx, f"{name}: Stopped.{again}", INTERRUPTED)
@@ -67,7 +68,21 @@ def _end(ctx: click.Context, text: str, code: int) -> None:
     ctx.exit(code)
 
 
-class Command(click.Command):
+class _InOneLine(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _in_one_line(ctx):
+            rest = super().parse_args(ctx, args)
+            for option in (parameter for parameter in self.params if isinstance(parameter, click.Option)):
+                if ctx.params.get(option.name) in ("", ("",)):  # as from a variable that is not set
+                    raise click.UsageError(f"{option.opts[0]} is empty: leave it out or give a value.")
+            return rest
+
+    def invoke(self, ctx: click.Context):
+        with _in_one_line(ctx):
+            return super().invoke(ctx)
+
+
+class Command(_InOneLine):
     """A command that prints a user's mistake, and a plugin's, as one line and exits with 2."""
 
     def __init__(self, *args, params: list[click.Parameter] | None = None, **kwargs):
@@ -75,36 +90,17 @@ class Command(click.Command):
         traceback = click.Option(["--traceback"], is_flag=True, envvar=DEBUG, help=shown)
         super().__init__(*args, params=[*(params or ()), traceback], **kwargs)
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; an option without a value, as from a variable that is not set, is refused."""
-        with _in_one_line(ctx):
-            rest = super().parse_args(ctx, args)
-            for option in (parameter for parameter in self.params if isinstance(parameter, click.Option)):
-                if ctx.params.get(option.name) in ("", ("",)):
-                    raise click.UsageError(f"{option.opts[0]} is empty: leave it out or give a value.")
-            return rest
-
     def invoke(self, ctx: click.Context):
         """Run the command; without --traceback, an error becomes one line."""
         if hasattr(sys.stdout, "reconfigure"):  # file names are bytes, and a console may lack a label's characters
             utf8 = sys.stdout.encoding.lower().startswith("utf")
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "replace")
+        quiet_libraries()
         ctx.meta[DEBUG] = ctx.params.pop("traceback")
-        with _in_one_line(ctx), plugin_failures():
-            return super().invoke(ctx)
+        return super().invoke(ctx)
 
 
-class Commands(click.Group):
-    """A group whose commands' lines are read as a `Command` is run."""
+class Commands(_InOneLine, click.Group):
+    """A group whose line, and whose commands' lines, are read and run as a `Command`'s."""
 
     command_class = Command
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the options before the command's name."""
-        with _in_one_line(ctx):
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context):
-        """Find, read and run the command that is named."""
-        with _in_one_line(ctx):
-            return super().invoke(ctx)

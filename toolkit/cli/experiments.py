@@ -42,21 +42,22 @@ def _seeds(ctx: click.Context, option: click.Parameter, text: str) -> tuple[int,
 )
 @click.option("--output", required=True, help="The experiment's folder.")
 @worker_options
-def experiment(words, folds, seeds, protocol, output, **options):
+def experiment(words, folds, seeds, protocol, output, jobs, gpus, threads, scheduler, resources, **options):
     """Train every RECIPE on every fold with every seed. The same command again runs what is missing.
 
     The first recipe is the baseline. Each system, protocol, fold and seed is a cell with a run of its own. Finished
     cells are kept, interrupted ones continue where they stopped, failed ones are recorded and tried again next time.
     `toolkit status DIR` shows the progress, `toolkit report DIR` the results. Exit code 1 if a cell failed.
     """
-    from toolkit.experiment.command import refuse_options_of_one_run, run_experiment
+    from toolkit.experiment.command import run_experiment
     from toolkit.experiment.engine import WorkerOptions
+    from toolkit.experiment.plan import make_plan
 
-    recipes, overrides = recipes_and_overrides(words)
-    refuse_options_of_one_run(overrides, "an experiment")
-    workers = WorkerOptions.taken_from(options)
+    recipes, overrides = recipes_and_overrides(words, varied=("fold", "seed", "output_folder", "protocol.name"))
+    workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     sources = [read_source([recipe, *overrides], **options) for recipe in recipes]
-    failed, done = run_experiment(sources, workers, folds=folds, seeds=seeds, protocols=protocol, output=output)
+    plan = make_plan(sources, protocols=protocol, folds=() if folds == ("all",) else folds, seeds=seeds)
+    failed, done = run_experiment(plan, workers, Path(output).absolute())
     if done:
         say_next("report", output)
     sys.exit(1 if failed else 0)
@@ -67,16 +68,16 @@ def experiment(words, folds, seeds, protocol, output, **options):
 @click.option("--search", "space", required=True, help="A YAML file: keys of the recipe, each with a range or choices.")
 @click.option("--trials", type=click.IntRange(1), required=True, help="Trials in all, those of earlier calls included.")
 @click.option(
-    "--folds",
-    callback=names,
-    help="Folds whose validation parts count, for example 1M,1F, or all; by default the first.",
+    "--folds", callback=names, help="Folds whose validation parts count, such as 1M,1F, or all; by default the first."
 )
 @click.option("--output", required=True, help="The search's folder.")
 @click.option("--sampler", type=SAMPLERS, default="tpe", show_default=True, help="Optuna's sampler.")
 @click.option("--pruner", type=PRUNERS, default="median", show_default=True, help="Optuna's pruner.")
 @click.option("--storage", help="Optuna's storage, such as postgresql://...; by default a file in the search's folder.")
 @worker_options
-def tune(words, space, trials, output, folds, sampler, pruner, storage, **options):
+def tune(
+    words, space, trials, output, folds, sampler, pruner, storage, jobs, gpus, threads, scheduler, resources, **options
+):
     """Search for settings of RECIPE with the best validation score; no test part is read.
 
     The file of --search holds dotted keys: `training.optimizer.learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}`,
@@ -85,7 +86,6 @@ def tune(words, space, trials, output, folds, sampler, pruner, storage, **option
     """
     if find_spec("optuna") is None:
         raise ExperimentError("tune needs optuna: pip install 'audio-classification-toolkit[tune]'.")
-    from toolkit.experiment.command import refuse_options_of_one_run
     from toolkit.experiment.engine import WorkerOptions
     from toolkit.experiment.search import Search
     from toolkit.recipe.loading import as_overrides
@@ -94,8 +94,8 @@ def tune(words, space, trials, output, folds, sampler, pruner, storage, **option
     def read(settings):
         return read_source([*words, *as_overrides(settings)], **options)
 
-    refuse_options_of_one_run(recipes_and_overrides(words)[1], "a search", ("fold", "output_folder"))
-    workers = WorkerOptions.taken_from(options)
+    recipes_and_overrides(words, varied=("fold", "output_folder"))  # refuses those
+    workers = WorkerOptions(jobs, gpus, threads, scheduler, resources)
     folder = Path(output).absolute()
     search = Search(read, Path(space), folder, folds=folds, sampler=sampler, pruner=pruner, storage=storage)
     search.run(workers, trials=trials)
@@ -105,7 +105,7 @@ def tune(words, space, trials, output, folds, sampler, pruner, storage, **option
 @click.command("status", cls=Command)
 @one_folder
 @click.option("--watch", is_flag=True, help="Refresh it every two seconds, until Ctrl-C.")
-def status(folder: str, watch: bool):
+def status(folder: Path, watch: bool):
     """Show the progress of the experiment in DIR."""
     from toolkit.experiment.command import show_status
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,23 +11,17 @@ import click
 if TYPE_CHECKING:
     from toolkit.training.preparation import Source
 
+WHERE = ("data_folder", "manifest", "search_folder", "trust")  # options about a recipe that are no overrides of it
+INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes a recipe's --KEY VALUE
 
 
-def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dict[str, str] | None:
-    """NAME=VALUE,... as a dict."""
-    if text is None:
-        return None
-    pairs = [[part.strip() for part in pair.partition("=")] for pair in text.split(",")]
+def _pairs(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, str]:
+    pairs = [[part.strip() for part in pair.partition("=")] for word in words for pair in word.split(",")]
     found = {name: value for name, _, value in pairs}
     if not all(name and equals for name, equals, _ in pairs) or len(found) < len(pairs):
-        raise click.BadParameter(f"{option.metavar} is needed, each name once, not {text!r}.")
+        raise click.BadParameter(f"{option.metavar} is needed, each name once, not {','.join(words)!r}.")
     return found
-
-
-def _all_pairs(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE,... of each word, as one dict."""
-    return _pairs(ctx, option, ",".join(words) or None) or {}
 
 
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -37,19 +30,11 @@ def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tupl
 
 
 def _amounts(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, float]:
-    """NAME=AMOUNT of each word as a dict."""
-    try:
-        amounts = {name: float(amount) for name, _, amount in (word.partition("=") for word in words)}
-    except ValueError:
-        amounts = {"": 0.0}
-    if not all(0 < amount < math.inf for amount in amounts.values()):
-        raise click.BadParameter("an amount above 0 is needed, for example GPU=1.")
-    return amounts
+    above_0 = click.FloatRange(0, min_open=True)
+    return {name: above_0.convert(amount, option, ctx) for name, amount in _pairs(ctx, option, words).items()}
 
 
 def _together(*options: Callable) -> Callable:
-    """One decorator for several options, which help lists in this order."""
-
     def decorate(command: Callable) -> Callable:
         for option in reversed(options):
             command = option(command)
@@ -60,7 +45,8 @@ def _together(*options: Callable) -> Callable:
 
 columns = click.option(
     "--columns",
-    callback=_pairs,
+    multiple=True,
+    callback=lambda *given: _pairs(*given) or None,
     metavar="NAME=COLUMN,...",
     help="The manifest's own column names: path=filename,label=category, or path={folder}/{name}.wav.",
 )
@@ -75,7 +61,7 @@ abstain = click.option(
     "at most this share of the labels is wrong (error:0.1).",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-one_folder = click.argument("folder", metavar="DIR")
+one_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 one_plugin = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
 recipe_options = _together(
     click.option(
@@ -102,6 +88,7 @@ worker_options = _together(
         "resources",
         multiple=True,
         callback=_amounts,
+        metavar="NAME=AMOUNT",
         help="What a training needs from a Dask worker, for example GPU=1.",
     ),
 )
@@ -112,7 +99,7 @@ model_options = _together(
         "--covariate",
         "covariates",
         multiple=True,
-        callback=_all_pairs,
+        callback=_pairs,
         metavar="NAME=VALUE,...",
         help="What the system needs besides audio, for example gender=F; gender=@COLUMN reads it from the manifest.",
     ),
@@ -125,7 +112,7 @@ labelled_options = _together(
         "--map",
         "label_map",
         multiple=True,
-        callback=_all_pairs,
+        callback=_pairs,
         metavar="LABEL=CLASS,...",
         help="The system's class for a label of the manifest: angry=ang; angry= leaves its utterances out.",
     ),
@@ -133,8 +120,8 @@ labelled_options = _together(
 )
 
 
-def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split words into recipes and overrides; a recipe is neither an override's key nor its value."""
+def recipes_and_overrides(words: Sequence[str], varied: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Split words into recipes and overrides, the keys and their values; keys that the command varies are refused."""
     recipes, overrides, value_of_key = [], [], False
     for word in words:
         if not value_of_key and not word.startswith("--"):
@@ -144,27 +131,22 @@ def recipes_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
             value_of_key = not value_of_key and "=" not in word
     if not recipes:
         raise click.UsageError("Missing the recipe: RECIPE [--KEY VALUE]...")
+    for key in (word[2:].partition("=")[0] for word in overrides if word.startswith("--")):
+        if key in varied:
+            raise click.UsageError(f"--{key} is for one run: this command takes {INSTEAD[key]}.")
     return recipes, overrides
 
 
 def read_source(
-    words: Sequence[str],
-    *,
-    data_folder: str | None = None,
-    manifest: str | None = None,
-    trust: bool = False,
-    columns: dict[str, str] | None = None,
-    protocol: str | None = None,
-    search_folder: Path | None = None,  # searched first for the recipe
-    **overriding: Any,  # options that stand for an override
+    words: Sequence[str], *, columns: dict[str, str] | None = None, protocol: str | None = None, **options: Any
 ) -> "Source":
     """Read the recipe, with where its data is; recipes after the first are overrides, and as such refused by name."""
     from toolkit.training.preparation import load_source
 
     recipes, overrides = recipes_and_overrides(words)
-    overriding |= {"protocol.name": protocol, "corpus.args.columns": json.dumps(columns) if columns else None}
-    given = [f"--{key}={value}" for key, value in overriding.items() if value is not None]
-    where = {"data_folder": data_folder, "manifest": manifest, "search_folder": search_folder, "trust": trust}
+    where = {name: options.pop(name) for name in WHERE if name in options}
+    options |= {"protocol.name": protocol, "corpus.args.columns": json.dumps(columns) if columns else None}
+    given = [f"--{key}={value}" for key, value in options.items() if value is not None]
     return load_source(recipes[0], [*overrides, *recipes[1:], *given], **where)
 
 

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
 
 def _mapping(ctx: click.Context, option: click.Parameter, text: str | None) -> Mapping[str, Any]:
-    """An option's mapping in YAML, as in recipes."""
     from toolkit.recipe.yaml_files import read_value
 
-    values = Keys() if text is None else read_value(text)
-    if not isinstance(values, Keys):
+    if not isinstance(values := read_value(text or "{}"), Keys):
         raise click.BadParameter(f"a mapping is needed, for example '{{hidden: 8}}', not {text!r}.")
     return values
 
@@ -44,9 +42,8 @@ def list_plugins(kind: str | None, as_json: bool, refresh: bool):
     found = registry.discover(refresh=refresh)
     infos = found.list_plugins(kind)
     show([asdict(info) for info in infos], print_plugins, as_json=as_json)
-    hidden = [info for info in found.list_plugins() if info.kind is None and info not in infos]
-    if hidden:
-        say(f"{len(hidden)} broken: `toolkit list-plugins` lists them; they may declare more.")
+    if hidden := sum(info.kind is None and info not in infos for info in found.list_plugins()):
+        say(f"{hidden} broken: `toolkit list-plugins` lists them; they may declare more.")
 
 
 @click.command("show-plugin", cls=Command)
@@ -75,7 +72,7 @@ def check_plugin(ctx, words, args, context, data_folder, as_json):
     Small arguments keep it fast: a plugin is built dozens of times. Exit code 1 if a property does not hold;
     --traceback then shows where the plugin's first error was raised.
     """
-    plugin = _find(words)  # before torch is imported
+    plugin = _find(words)
     findings = _try_out(plugin, args, context, data_folder)
     check = {
         "kind": plugin.spec.kind,
@@ -108,14 +105,12 @@ def new_plugin(kind: str, name: str, output: str | None):
 
 
 def _find(words: tuple[str, ...]) -> Plugin:
-    """The plugin that [KIND] NAME means; the kind may be omitted if only one has that name."""
     if len(words) > 2:
         raise click.UsageError("One plugin at a time: [KIND] NAME.")
     return registry.default_registry().find(words[0] if len(words) == 2 else None, words[-1])
 
 
 def _try_out(plugin: Plugin, args: Mapping, context: Mapping, data_folder: str | None) -> "list[Finding]":
-    """Run the contract suite."""
     from toolkit.recipe.reading import read_plain
     from toolkit.testing import case_class
 

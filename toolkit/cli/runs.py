@@ -15,9 +15,7 @@ from toolkit.cli.tables import print_audits, print_check_report, print_folds, pr
 from toolkit.errors import RecipeError
 from toolkit.files import write_whole
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.terminal import quiet_libraries, say
-
-PROFILE = "profile.json"  # in the run's folder
+from toolkit.terminal import say
 
 
 @click.command("list-recipes", cls=Command)
@@ -82,11 +80,7 @@ def new_recipe(manifest, name, output, overwrite, columns, normalize, **options)
 @click.option("--seed", type=int, help="Seed of the weights, the batches and all random draws.")
 @click.option("--output_folder", "--output-folder", help="Where the run's folder goes; by default results/.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")
-@click.option(
-    "--init_from",
-    "--init-from",
-    help="A bundle whose levels and fusion the training starts from.",
-)
+@click.option("--init_from", "--init-from", help="A bundle whose levels and fusion the training starts from.")
 @click.option("--precision", help="fp32, bf16 or fp16.")
 @click.option(
     "--profile", is_flag=True, help="Print the most expensive parts of a step; a trace goes into the run's folder."
@@ -110,8 +104,7 @@ def train(ctx, words, profile, **options):
         from toolkit.training.run_folder import read_results
 
         preparation = prepare(source)
-        quiet_libraries()
-        trace = Path(PROFILE) if profile else None
+        trace = Path("profile.json") if profile else None  # in the run's folder
         results = Run(preparation, say=say, progress=sys.stderr.isatty(), trace=trace).train()
         if rank() == 0:
             print_results(read_results(results))

@@ -39,13 +39,10 @@ def print_recipes(recipes: Sequence[Mapping[str, Any]]) -> None:
 
 def print_results(results: Mapping[str, Any]) -> None:
     """Print a run's test from its results.json: WA, UA, the row-normalised confusion matrix, and notes."""
-    console = console_for_output()
-    part = f"fold {results['fold']} of {results['protocol']}, seed {results['seed']}"
-    corpus = results["corpus"] if not results["synthetic"] else "a synthetic corpus"
-    columns = "utterances", "WA %", "UA %", "macro F1 %"
-    table = table_of(*columns, title=f"Test of {results['system']} on {corpus}, {part}")
-    shares = [f"{100 * results[name]:.2f}" for name in ("wa", "ua", "macro_f1")]
-    table.add_row(str(results["n_utterances"]), *shares)
+    console, corpus = console_for_output(), "a synthetic corpus" if results["synthetic"] else results["corpus"]
+    title = "Test of {system} on {}, fold {fold} of {protocol}, seed {seed}".format(corpus, **results)
+    table = table_of("utterances", "WA %", "UA %", "macro F1 %", title=title)
+    table.add_row(str(results["n_utterances"]), *(f"{100 * results[name]:.2f}" for name in ("wa", "ua", "macro_f1")))
     console.print(table)
     console.print(confusion_table(results["labels"], results["confusion"]))
     for stamp in results["stamps"]:
@@ -66,10 +63,8 @@ def print_check_report(report: "CheckReport") -> None:
 def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     """Utterances by speaker and class, with sums; `counts` is speaker -> label -> number."""
     labels = list(dict.fromkeys(label for row in counts.values() for label in row))
-    table, rows = table_of("speaker", *labels, "all", title="Utterances by speaker and class"), {**counts}
-    if len(counts) > 1:
-        rows["all"] = sum(map(Counter, counts.values()), Counter())
-    for speaker, row in rows.items():
+    table = table_of("speaker", *labels, "all", title="Utterances by speaker and class")
+    for speaker, row in {**counts, "all": sum(map(Counter, counts.values()), Counter())}.items():
         table.add_row(speaker, *(str(row.get(label, 0)) for label in labels), str(sum(row.values())))
     console_for_output().print(table)
 
@@ -105,11 +100,11 @@ def print_audits(folds: Sequence[Mapping[str, Any]]) -> None:
             counts = [part[column].get(value, 0) for column, value in shown]
             table.add_row(fold["fold"], name, *map(str, [part["utterances"], part["speakers"], *shared, *counts]))
     console.print(table)
-    for fold in folds:
-        for problem in fold["problems"]:
-            console.print(f"{fold['fold']}: {problem['severity']}: {problem['message']}", soft_wrap=True)
-    leaking = [fold["fold"] for fold in folds if any(problem["severity"] == "error" for problem in fold["problems"])]
-    unchecked = any(problem["kind"] in ("no-speakers", "no-audio") for fold in folds for problem in fold["problems"])
+    problems = [(fold["fold"], problem) for fold in folds for problem in fold["problems"]]
+    for fold, problem in problems:
+        console.print(f"{fold}: {problem['severity']}: {problem['message']}", soft_wrap=True)
+    leaking = dict.fromkeys(fold for fold, problem in problems if problem["severity"] == "error")
+    unchecked = any(problem["kind"] in ("no-speakers", "no-audio") for _, problem in problems)
     clean = "Nothing leaks in what was checked." if unchecked else "Nothing leaks."
     console.print(f"LEAKS: {', '.join(leaking)}" if leaking else clean, soft_wrap=True)
 

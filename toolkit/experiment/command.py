@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,50 +12,32 @@ from rich.status import Status
 from rich.text import Text
 
 from toolkit.errors import ExperimentError, counted, printable
+from toolkit.experiment.cells import CellProgress, Records, make_tasks, record_loss, run_task, seconds_left
 from toolkit.experiment.engine import WorkerOptions
-from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan, merged, read_plan, write_plan
-from toolkit.experiment.progress import LOCK, CellProgress, Record, Records, is_alive, seconds_left
-from toolkit.experiment.tasks import Task, error_text, make_tasks, run_task
+from toolkit.experiment.plan import PLAN, TRIALS, Cell, Plan, merged, read_plan, write_plan
 from toolkit.files import locked
 from toolkit.terminal import PlainConsole, clock, console_for_output, doing, say, table_of
-from toolkit.training.preparation import Source
 
-INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 STATES = ("done", "running", "interrupted", "failed", "waiting")
-REFRESH_S = 2.0
 
 
-def run_experiment(
-    sources: Sequence[Source],
-    options: WorkerOptions,
-    *,
-    folds: tuple[str, ...],  # or ("all",)
-    seeds: Sequence[int],
-    protocols: Sequence[str],  # none: the recipes' own
-    output: str,
-) -> tuple[int, int]:
-    """Plan and run an experiment, and print how it went.
+def run_experiment(plan: Plan, options: WorkerOptions, folder: Path) -> tuple[int, int]:
+    """Run an experiment, and print how it went; a second process waits, and then runs what is missing.
 
-    One process at a time runs the experiment of a folder. A second one waits for it, and then runs
-    what is missing. Cells of other commands in the folder are left as they are.
-
-    Returns: how many of its cells failed, and how many are done.
+    Cells of other commands in the folder are left as they are. Returns: how many of its cells failed, and are done.
     Raises: ExperimentError if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
-    some = None if folds == ("all",) else folds
-    plan = make_plan(sources, protocols=protocols or None, folds=some, seeds=seeds)
-    listed = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
-    chosen = f"folds {listed}; seeds {','.join(map(str, seeds))}"
+    folds = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
+    chosen = f"folds {folds}; seeds {','.join(map(str, plan.seeds))}"
     say(f"{counted(len(plan.cells), 'cell')}: {', '.join(plan.systems)}; {chosen}")
-    folder = Path(output).absolute()
     if os.path.isdir(folder / TRIALS):
         raise ExperimentError(f"{folder} holds a search of `toolkit tune`: choose another --output.")
     records = Records(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        if not stack.enter_context(locked(folder / LOCK, wait=False)):
+        if not stack.enter_context(locked(records.lock, wait=False)):
             say("Another process runs this experiment. This one waits, and then runs what is left.")
-            stack.enter_context(locked(folder / LOCK, wait=True))
+            stack.enter_context(locked(records.lock, wait=True))
         status = stack.enter_context(PlainConsole(stderr=True).status(""))
         whole = merged(read_plan(folder), plan) if (folder / PLAN).exists() else plan
         write_plan(folder, whole)
@@ -69,30 +50,21 @@ def run_experiment(
                 for ended in workers.run(run_task, tasks):
                     for task, error in ended:
                         if error is not None:
-                            _record_loss(records, task, error)
+                            record_loss(records, task, error)
                     over = {cell for task, _ in ended for cell in task.cells}
                     show_live(status, records.progress(plan, alive=True), over)
     cells = records.progress(plan, alive=False)
     print_cells(cells)
     if failed := sum(cell.state == "failed" for cell in cells):
-        say(f"Failed: {failed}. Their output is in {Path(output) / 'cells'}; the same command tries them again.")
+        say(f"Failed: {failed}. Their output is in {records.folder}; the same command tries them again.")
     return failed, sum(cell.state == "done" for cell in cells)
 
 
-def _record_loss(records: Records, task: Task, error: Exception) -> None:
-    """Record the cells of a task that raised as failed: a worker records its cells' errors, but not its own death."""
-    now = time.time()
-    for cell in task.cells:
-        record = records.read(cell) or Record(cell, "running", now)
-        if record.state == "running":
-            records.write(replace(record, state="failed", ended=now, error=error_text(error)))
-
-
-def show_status(folder: str, *, watch: bool) -> None:
+def show_status(folder: Path, *, watch: bool) -> None:
     """Print the progress of an experiment; with `watch`, again and again while a process runs it."""
-    records, plan = Records(Path(folder)), read_plan(Path(folder))
+    records, plan = Records(folder), read_plan(folder)
     while True:
-        alive = is_alive(Path(folder))
+        alive = records.are_written()
         if watch:
             click.clear()
         print_cells(records.progress(plan, alive=alive))
@@ -101,15 +73,7 @@ def show_status(folder: str, *, watch: bool) -> None:
         click.echo("A process runs this experiment." if alive else "No process runs this experiment.")
         if not watch or not alive:
             return
-        time.sleep(REFRESH_S)
-
-
-def refuse_options_of_one_run(overrides: Sequence[str], command: str, varied: Collection[str] = tuple(INSTEAD)) -> None:
-    """Refuse overrides of keys that a command varies; the ExperimentError names the option to use instead."""
-    for word in overrides:
-        key = word.removeprefix("--").partition("=")[0]
-        if word.startswith("--") and key in varied:
-            raise ExperimentError(f"--{key} is for one run: {command} takes {INSTEAD[key]}.")
+        time.sleep(2.0)
 
 
 def headline(cells: Sequence[CellProgress]) -> str:

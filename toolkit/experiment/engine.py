@@ -6,15 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from toolkit.errors import ExperimentError, counted, one_line
-from toolkit.experiment.tasks import Threads
+from toolkit.experiment.cells import Threads
 from toolkit.files import DISTRIBUTION
 from toolkit.plugins.versions import code_version
 from toolkit.terminal import say
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 CONNECT_S = 10.0
-POLL_S, WATCH_S = 0.05, 1.0
 SILENT = logging.CRITICAL + 1
 SETTINGS = {  # instead of Dask's defaults and the user's Dask configuration, for the workers of this machine
     "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
@@ -36,15 +35,10 @@ SETTINGS = {  # instead of Dask's defaults and the user's Dask configuration, fo
     "distributed.nanny.pre-spawn-environ": {},  # Dask's own sets the number of threads
 }
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Where cells are trained, as the command's options say; None or empty: the option was not given.
-
-    Raises: ExperimentError if two options exclude each other, or torch does not find a named GPU.
-    """
+    """Where cells are trained, as the command's options say; None or empty: the option was not given."""
 
     jobs: int | None = None
     gpus: tuple[str, ...] = ()
@@ -68,11 +62,6 @@ class WorkerOptions:
                 has = ", ".join(known) or "none"
                 raise ExperimentError(f"--gpus: this machine has no GPU {unknown[0]!r}; it has {has}.")
 
-    @classmethod
-    def taken_from(cls, options: dict[str, Any]) -> "WorkerOptions":
-        """The options of this class, which are removed from a command's others."""
-        return cls(**{one.name: options.pop(one.name) for one in fields(cls)})
-
     @property
     def at_a_time(self) -> int:
         """How many cells this machine trains at a time."""
@@ -80,11 +69,7 @@ class WorkerOptions:
 
     @property
     def threads_each(self) -> Threads:
-        """The threads of each training.
-
-        They are --threads, else OMP_NUM_THREADS, else its share of the cores; on a cluster --threads, else the
-        resource `threads`, else 1.
-        """
+        """The threads of each training, by default its share of the cores; on a cluster the resource `threads`."""
         if self.scheduler is not None:
             return Threads(self.threads or max(1, int(self.resources.get("threads", 1))))
         from dask.system import cpu_count
@@ -95,7 +80,7 @@ class WorkerOptions:
     def workers(self, tasks: int) -> contextlib.AbstractContextManager["Workers"]:
         """The workers for a number of tasks."""
         if self.scheduler is not None:
-            return cluster_workers(self.scheduler, resources=self.resources, same=used_code)
+            return cluster_workers(self.scheduler, self.resources)
         jobs = min(self.at_a_time, tasks)
         return local_workers(jobs, threads=self.threads_each.number, gpus=self.gpus[:jobs])
 
@@ -106,14 +91,14 @@ def used_code() -> dict[str, str]:
     return {DISTRIBUTION: own, "torch": version("torch")}
 
 
+@dataclass
 class Workers:
     """The workers of a Dask scheduler; a call takes one thread of a worker, and `resources`, name -> amount."""
 
-    def __init__(self, client: "Client", resources: Mapping[str, float]):
-        self.client, self.resources = client, dict(resources)
-        self._address = client.scheduler.address
+    client: "Client"
+    resources: Mapping[str, float] = field(default_factory=dict)
 
-    def run(self, function: Callable[[T], Any], arguments: Iterable[T]) -> Iterator[list[tuple[T, Exception | None]]]:
+    def run(self, function: Callable, arguments: Iterable) -> Iterator[list[tuple[Any, Exception | None]]]:
         """Call a function once for each argument, on as many workers at a time as there are.
 
         Dask hands out submitted calls at once, and counts a worker's death against every call that waits there. So a
@@ -132,13 +117,13 @@ class Workers:
             more = more and free <= 0  # a worker stays free: no argument is left
             if not (more or running):
                 return
-            until = time.monotonic() + WATCH_S
+            until = time.monotonic() + 1.0
             while not (ended := [future for future in running if future.done()]) and time.monotonic() < until:
-                time.sleep(POLL_S)
+                time.sleep(0.05)
             if self.client.status == "closed" or any(future.cancelled() for future in ended):
                 remedy = "check that it is running, and run the same command again"
-                raise ExperimentError(f"The Dask scheduler at {self._address} was lost: {remedy}.")
-            found = [(running.pop(future), self._error(future)) for future in ended]
+                raise ExperimentError(f"The Dask scheduler was lost: {remedy}.")
+            found = [(running.pop(future), _error(future)) for future in ended]
             del ended  # for a live future, Dask keeps the result, and runs the call again if it is lost
             yield found
 
@@ -153,35 +138,31 @@ class Workers:
         except Exception:  # the connection was lost at this moment: Dask connects again or closes the client
             return 0
 
-    def _error(self, future: "Future") -> Exception | None:
-        from distributed import KilledWorker
 
-        error = future.exception()
-        if isinstance(error, KilledWorker):
-            return ExperimentError(
-                f"{counted(error.allowed_failures + 1, 'worker')} died on this cell, the last one at "
-                f"{error.last_worker.address}: its log may say why. If memory runs out, train fewer cells at a time or "
-                "take smaller batches."
-            )
+def _error(future: "Future") -> Exception | None:
+    from distributed import KilledWorker
+
+    error = future.exception()
+    if not isinstance(error, KilledWorker):
         return error
+    found = f"{counted(error.allowed_failures + 1, 'worker')} died on this cell, the last one at"
+    remedy = "If memory runs out, train fewer cells at a time or take smaller batches."
+    return ExperimentError(f"{found} {error.last_worker.address}: its log may say why. {remedy}")
 
 
 @contextlib.contextmanager
 def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Iterator[Workers]:
-    """Start worker processes on this machine, each of which trains one cell at a time.
+    """Start worker processes on this machine, each of which trains one cell at a time, on a GPU of its own if named.
 
     One that dies is replaced. All end with this process, however it ends. An exception that leaves the `with` block,
     such as a KeyboardInterrupt, kills them.
-
-    Args: jobs: how many processes; threads: of each (OMP_NUM_THREADS, MKL_NUM_THREADS); gpus: one for each process, as
-        in CUDA_VISIBLE_DEVICES; empty leaves that variable as it is.
     """
     import dask
-    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed import Client, Nanny, Scheduler, SpecCluster
 
     _log_little()
     common = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": SILENT}
-    environments = [{"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {} for i in range(jobs)]
+    environments = [{"CUDA_VISIBLE_DEVICES": name} for name in gpus] or [{}] * jobs
     specs = {i: {"cls": Nanny, "options": common | {"env": variables}} for i, variables in enumerate(environments)}
     dashboard = find_spec("bokeh") is not None
     scheduler = {"host": "127.0.0.1", "dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
@@ -198,8 +179,8 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
         try:
             if dashboard:
                 say(f"Dask's dashboard: {cluster.dashboard_link}")
-            with cluster_workers(cluster.scheduler_address) as workers:
-                yield workers
+            with Client(cluster, set_as_default=False) as client:
+                yield Workers(client)
         except BaseException:
             for nanny in cluster.workers.values():
                 nanny.close_gracefully()  # so that it does not start another worker
@@ -211,37 +192,29 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
 
 
 @contextlib.contextmanager
-def cluster_workers(
-    address: str, *, resources: Mapping[str, float] | None = None, same: Callable[[], Any] | None = None
-) -> Iterator[Workers]:
+def cluster_workers(address: str, resources: Mapping[str, float]) -> Iterator[Workers]:
     """Connect to a Dask scheduler; leaving the `with` block removes all our calls from its queue.
 
     Dask cannot stop a call that is running: it runs to its end.
 
-    Args: address: of the scheduler, for example tcp://host:8786; resources: see `Workers`; same: a function that must
-        return the same here and on all current workers, for example the version of the code.
-    Raises: ExperimentError if the scheduler cannot be reached, no worker offers the resources, or `same` differs on a
-        worker.
+    Raises: ExperimentError if the scheduler cannot be reached, no worker offers the resources, or one has other code.
     """
     from distributed import Client
 
     _log_little()
-    resources = resources or {}
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
     except Exception as error:
-        raise ExperimentError(
-            f"No Dask scheduler answers at {address!r} ({one_line(error)}): start one with `dask scheduler` and give "
-            "the address that it prints, for example tcp://host:8786."
-        ) from error
+        remedy = "start one with `dask scheduler` and give the address that it prints, for example tcp://host:8786"
+        raise ExperimentError(f"No Dask scheduler answers at {address!r} ({one_line(error)}): {remedy}.") from error
     with client:
         if not any(_room(worker, resources) for worker in _workers(client).values()):
             listed = ",".join(f"{name}={amount:g}" for name, amount in resources.items())
             start = f"dask worker {address} --nthreads 1" + (f' --resources "{listed}"' if listed else "")
             offers = f" that offers {listed}" if listed else ""
             raise ExperimentError(f"The Dask scheduler at {address} has no worker{offers}: start some with `{start}`.")
-        here = same() if same else None
-        for worker, there in client.run(same, on_error="return").items() if same else ():
+        here = used_code()
+        for worker, there in client.run(used_code, on_error="return").items():
             if there != here:
                 found = f"The worker at {worker} has other code: {one_line(there)} there, {here} here"
                 raise ExperimentError(f"{found}. Install the same version and restart the worker.")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.labels import apply_labels
+from toolkit.corpus.folds import pick_fold
 from toolkit.corpus.protocols import PROTOCOLS, arguments_of
 from toolkit.corpus.targets import LABEL
-from toolkit.errors import ExperimentError, RecipeError, did_you_mean, listed, one_line
+from toolkit.errors import ExperimentError, RecipeError, listed, one_line
 from toolkit.files import read_json, write_whole
 from toolkit.model.hub import local_bundle
 from toolkit.plugins.kinds import parts
@@ -22,7 +22,7 @@ from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import ProtocolSpec, Recipe
 from toolkit.training.init_from import Origin
-from toolkit.training.preparation import Preparation, Source, prepare_folds, refuse_missing_labels
+from toolkit.training.preparation import Source, prepare_folds, refuse_missing_labels
 from toolkit.training.run_folder import manifest_rows, run_hash
 
 PLAN = "experiment.json"
@@ -91,22 +91,17 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[Source],  # recipes with their data; the first is the baseline
-    *,
-    protocols: Sequence[str] | None = None,  # names; None: the recipes' own, which must then be the same
-    folds: Sequence[str] | None = None,  # names; None: all of each protocol
-    seeds: Sequence[int] = (1,),
+    sources: Sequence[Source], *, protocols: Sequence[str] = (), folds: Sequence[str] = (), seeds: Sequence[int] = (1,)
 ) -> Plan:
-    """Plan every system on every fold with every seed.
+    """Plan every system on every fold, or on some, with every seed; by default under the recipes' one protocol.
 
-    Raises: ExperimentError if two recipes have the same name, the recipes differ in utterances, labels, protocol or
-        splits, or a fold is unknown; ProtocolError, CorpusError if a corpus cannot be split.
+    Raises: ToolkitError if the recipes do not go together, or a protocol or fold is unknown.
     """
     names = [source.recipe.name for source in sources]
     for twice in (name for name in names if names.count(name) > 1):
         raise ExperimentError(f"Two recipes are called {twice!r}: write another `name:` into one of them.")
     own = tuple(dict.fromkeys(source.recipe.protocol.name for source in sources))
-    if protocols is None and len(own) > 1:
+    if not protocols and len(own) > 1:
         raise ExperimentError(f"The recipes' protocols differ, {', '.join(own)}: choose with --protocol.")
     first, *others = [_plan_of_one(source, tuple(dict.fromkeys(protocols or own)), folds, seeds) for source in sources]
     for other in others:
@@ -116,26 +111,27 @@ def make_plan(
     return replace(first, systems=systems, cells=tuple(cells))
 
 
-def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
+def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str], seeds: Sequence[int]) -> Plan:
     recipe = source.recipe
     for kind, _, part in parts(recipe):
         find_part(kind.name, part).check_args(part.args)
-    utterances = source.read()
-    system, places, splits = _planned(source, utterances), [], {}
+    utterances, places, splits = source.read(), [], {}
     for protocol in protocols:
         prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
         splits[protocol] = hashlib.sha256("".join(one.fold.digest for one in prepared).encode()).hexdigest()
-        chosen = _chosen(prepared, folds)
-        for preparation in (one for one in prepared if one.fold.name in chosen):
+        known = [preparation.fold for preparation in prepared]
+        chosen = [pick_fold(known, name) for name in folds] or known
+        for preparation in (preparation for preparation in prepared if preparation.fold in chosen):
             refuse_missing_labels(preparation)
-        places += [(protocol, fold) for fold in chosen]
+            places.append((protocol, preparation.fold.name))
+    labelled = prepared[0].utterances
+    system = _planned(source, labelled)
     cells = tuple(Cell(recipe.name, *place, seed, system.fingerprint) for seed in seeds for place in places)
-    rows = [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in prepared[0].utterances]
+    rows = [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in labelled]
     return Plan({recipe.name: system}, prepared[0].targets[LABEL].classes, run_hash({}, rows, {}), cells, splits)
 
 
 def _refuse_another_task(one: Plan, other: Plan, both: str) -> None:
-    """Raises: ExperimentError if the labels, the utterances or the folds of a protocol differ."""
     found = f"{both} have different"
     remedy = "an experiment compares systems on one task, so another task needs another --output"
     if one.labels != other.labels:
@@ -147,9 +143,8 @@ def _refuse_another_task(one: Plan, other: Plan, both: str) -> None:
             raise ExperimentError(f"{found} folds of protocol {protocol!r} (--protocol.args): {remedy}.")
 
 
-def _planned(source: Source, utterances: Sequence[Utterance]) -> PlannedSystem:
+def _planned(source: Source, labelled: Sequence[Utterance]) -> PlannedSystem:
     recipe = source.recipe
-    labelled, _ = apply_labels(utterances, labels=recipe.labels, label_map=recipe.label_map)
     plain = recipe.as_dict()
     settings = {key: value for key, value in plain.items() if key not in NOT_THE_SYSTEMS}
     settings["protocol_args"] = plain["protocol"]["args"]
@@ -164,26 +159,16 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
     """The recipe under a protocol, without the arguments that only other protocols take."""
     if recipe.protocol.name == name:
         return recipe
-    known = {other: arguments_of(other).keys() for other in PROTOCOLS}
-    others = {argument for arguments in known.values() for argument in arguments} - known.get(name, set())
-    args = {key: value for key, value in recipe.protocol.args.items() if key not in others}
+    others = {argument for other in PROTOCOLS if other != name for argument in arguments_of(other)}
+    own = arguments_of(name) if name in PROTOCOLS else ()
+    args = {key: value for key, value in recipe.protocol.args.items() if key in own or key not in others}
     return replace(recipe, protocol=ProtocolSpec(name=name, args=args))
 
 
-def _chosen(prepared: Sequence[Preparation], names: Sequence[str] | None) -> tuple[str, ...]:
-    known = [preparation.fold.name for preparation in prepared]
-    for name in (name for name in names or () if name not in known):
-        found = f"protocol {prepared[0].fold.protocol!r} has no fold {name!r}.{did_you_mean(name, known)}"
-        raise ExperimentError(f"--folds: {found} Folds are {listed(known)}; all takes every one.")
-    return tuple(name for name in known if names is None or name in names)
-
-
 def merged(old: Plan, new: Plan) -> Plan:
-    """Add a plan to the one that its folder holds.
+    """Add a plan to the one that its folder holds; ExperimentError if their data, labels or splits differ.
 
     Cells whose system has changed since, in its settings, data or code, are left out: no table mixes the two.
-
-    Raises: ExperimentError if the two have different data, labels or splits.
     """
     _refuse_another_task(old, new, "This experiment and the one in the folder")
     systems = {**old.systems, **new.systems}
@@ -197,21 +182,20 @@ def merged(old: Plan, new: Plan) -> Plan:
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write a plan to its folder, whole or not at all."""
     values = {"version": VERSION, **asdict(plan), "folds": plan.folds, "seeds": plan.seeds}  # also for other readers
-    text = json.dumps(values, indent=1) + "\n"
-    write_whole(Path(folder) / PLAN, text, ExperimentError, "choose another --output")
+    write_whole(folder / PLAN, json.dumps(values, indent=1) + "\n", ExperimentError, "choose another --output")
 
 
 def read_plan(folder: Path) -> Plan:
     """The plan that a folder holds; ExperimentError if it holds none, a damaged one, or one of another version."""
-    path, remedy = Path(folder) / PLAN, "delete it and run the command again; finished cells are kept"
+    path, remedy = folder / PLAN, "delete it and run the command again; finished cells are kept"
     try:
         values = read_json(path, ExperimentError, remedy)
         if (version := values["version"]) != VERSION:
             raise ExperimentError(f"{path} has version {version}; this toolkit reads version {VERSION}.")
         plan = read_plain(Plan, {key: value for key, value in values.items() if key in Plan.__dataclass_fields__})
-        recipes = {name: read_recipe_dict(s.recipe, source=PLAN).as_dict() for name, s in plan.systems.items()}
-        systems = {name: replace(system, recipe=recipes[name]) for name, system in plan.systems.items()}
-        return replace(plan, systems=systems, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
+        for name, system in plan.systems.items():  # keys that are newer than the file have their defaults
+            plan.systems[name] = replace(system, recipe=read_recipe_dict(system.recipe, source=PLAN).as_dict())
+        return replace(plan, cells=tuple(read_plain(Cell, cell) for cell in plan.cells))
     except FileNotFoundError:
         raise ExperimentError(f"{folder} holds no experiment ({PLAN} is missing): give the --output of one.") from None
     except (KeyError, RecipeError) as error:

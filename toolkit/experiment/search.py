@@ -16,10 +16,9 @@ from optuna.trial import BaseTrial, Trial, TrialState
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import CheckpointError, ExperimentError, RecipeError, ToolkitError, one_line
+from toolkit.experiment.cells import Records, Task, Threads, error_text, run_task
 from toolkit.experiment.engine import WorkerOptions
 from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan
-from toolkit.experiment.progress import Records
-from toolkit.experiment.tasks import Task, Threads, error_text, run_task
 from toolkit.files import locked
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
@@ -79,30 +78,17 @@ class EpochReporter:
 
 
 class Search:
-    """A search in its folder; several processes may run it at a time.
-
-    Args: folds: names, ("all",), or none: the first; sampler, pruner: see `optuna_class`; storage: None: a file
-        in the folder.
-    Raises: ExperimentError if the folder or the storage cannot be used, or the protocol validates on the test part.
-    """
+    """A search in its folder, by default on the first fold; several processes may run it at a time."""
 
     def __init__(
-        self,
-        read: ReadRecipe,
-        space: Path,
-        folder: Path,
-        *,
-        folds: tuple[str, ...],
-        sampler: str,
-        pruner: str,
-        storage: str | None,
+        self, read: ReadRecipe, space: Path, folder: Path, folds: tuple, sampler: str, pruner: str, storage: str | None
     ):
         self.read, self.folder, self.sampler, self.source = read, folder, sampler, read({})
         self.space = read_space(space, read)
         recipe = self.source.recipe
         if chooses_on_test(recipe.protocol.name):
             raise ExperimentError(f"Protocol {recipe.protocol.name} validates on the test part: take another one.")
-        cells = make_plan([self.source], folds=None if folds in ((), ("all",)) else folds).cells
+        cells = make_plan([self.source], folds=() if folds == ("all",) else folds).cells
         self.folds = [cell.fold for cell in cells][: None if folds else 1]
         task = {"space": repr(self.space), "folds": self.folds, "seed": recipe.seed, "cell": cells[0].name}
         name = f"{recipe.name}-{run_hash(task, [], {})}"
@@ -134,8 +120,7 @@ class Search:
                 self._tell(trial.number, (), error)
                 continue
             (system,) = plan.systems.values()
-            watch = EpochReporter(self.address, trial.number)
-            yield Task(self.folder, plan.cells, system, threads, test=False, watch=watch)
+            yield Task(self.folder, plan.cells, system, threads, watch=EpochReporter(self.address, trial.number))
 
     def _next(self, trials: int) -> BaseTrial | None:
         """An unfinished trial that no process runs, else a new one; None if there are enough."""
@@ -165,7 +150,7 @@ class Search:
     def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
         """Report to Optuna how a trial ended, and release its lock."""
         records, trial = Records(self.folder), self.study.get_trials(deepcopy=False)[number]
-        runs = [(record := records.read(cell)) and records.run_folder(record) for cell in cells]
+        runs = [records.run_folder(records.read(cell)) for cell in cells]
         if error is None:
             results = [read_results(run / RESULTS, trials=True) for run in runs]
             stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
@@ -188,10 +173,7 @@ class Search:
 
 
 def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
-    """The distribution of each key in a search's file; choices are JSON texts.
-
-    Raises: RecipeError for the first key that the recipe does not have, or whose bounds or choices it cannot hold.
-    """
+    """The distribution of each key in a search's file; choices are JSON texts. RecipeError for one that cannot be."""
     if not (keys := read_yaml(path)):
         raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
     space = {}

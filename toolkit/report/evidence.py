@@ -12,8 +12,8 @@ import numpy as np
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.errors import ExperimentError, did_you_mean, join, one_line
+from toolkit.experiment.cells import Records
 from toolkit.experiment.plan import Cell, read_plan
-from toolkit.experiment.progress import Records
 from toolkit.files import require_file
 from toolkit.recipe.schema import FUSED
 from toolkit.statistics.confidence import Confidence, at_temperature
