@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus.protocols import chooses_on_test
+from toolkit.corpus.targets import Target
 from toolkit.errors import ExperimentError, did_you_mean, join, one_line
 from toolkit.experiment.plan import Cell, read_plan
 from toolkit.experiment.progress import Records
@@ -28,7 +29,7 @@ from toolkit.statistics.metrics import (
     spread,
 )
 from toolkit.training.predictions import Answers, read_answers, read_confidence, read_csv
-from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, read_results, validation_score
+from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, read_results
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,8 @@ class Evidence:
         tested = [t for t in self.tested(min(self.protocols, key=chooses_on_test)) if t.name not in controls]
         whole = [t for t in tested if len(t.folds) == max(len(other.folds) for other in tested)]
         scores = [
-            {r: validation_score(r.results) for r in t.runs if r.results.get("valid_wa") is not None} for t in whole
+            {r: Target.selection_score(r.results) for r in t.runs if r.results.get("valid_wa") is not None}
+            for t in whole
         ]
         best = max(filter(None, scores), key=lambda by_run: fmean(by_run.values()), default={})
         return max(best, key=best.get, default=None)

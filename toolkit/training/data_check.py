@@ -67,9 +67,8 @@ def _rehearse(preparation: Preparation) -> list[Problem]:
     from toolkit.training.loop.objective import build_objective
     from toolkit.training.loop.optimizers import parameter_groups
     from toolkit.training.run import Run
-    from toolkit.training.run_data import RunData
 
-    run = Run(preparation)
+    run = Run(preparation, say=lambda line: None)
     counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
     objective = build_objective(run.recipe, run.system, counts)
     parameter_groups(run.system, objective, run.training)
@@ -77,10 +76,9 @@ def _rehearse(preparation: Preparation) -> list[Problem]:
     fold, system = preparation.fold.name, run.system.eval()
     warnings = [Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold) for stamp in stamps]
     try:
-        data = RunData(preparation, fixed_samples=system.fixed_samples)
-        data.training_batches()
-        data.loader(data.evaluation)
-        batch = next(iter(in_order(data.train, sampler=range(min(2, len(data.train))))))
+        run.data.training_batches()
+        run.data.loader(run.data.evaluation)
+        batch = next(iter(in_order(run.data.train, sampler=range(min(2, len(run.data.train))))))
     except (AudioError, CorpusError):  # the check of every file reports it
         return warnings
     with torch.no_grad(), plugin_failures():

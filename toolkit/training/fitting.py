@@ -38,21 +38,13 @@ def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: Se
 
 
 @torch.no_grad()
-def fit_parts(
-    system: System,
-    recipe: Recipe,
-    segments: SegmentSet,
-    cache: FeatureCache,
-    augmentations: Augmentations,
-    *,
-    shown: bool,
-) -> float:
+def fit_parts(recipe: Recipe, segments: SegmentSet, cache: FeatureCache, augmentations: Augmentations) -> float:
     """Fit levels, then the fusion, then heads, each in a pass of its own over the training segments; returns seconds.
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
     a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
     """
-    start = time.monotonic()
+    start, system, starts_afresh = time.monotonic(), cache.system, recipe.training.init_from is None
     names = [u.speaker or u.id for u in segments.utterances]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     groups = torch.tensor([numbers[name] for name in names])
@@ -63,7 +55,7 @@ def fit_parts(
         for number in range(1, passes + 1):
             drawn = [Draw.at(index, 0, number, index) for index in range(len(segments))]
             loaders.append(in_order(segments, cache, augmentations=waves, sampler=drawn))
-        loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=shown)
+        loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=cache.progress)
         return (batch.to(cache.device) for batch in loaded)
 
     system.eval()
@@ -73,9 +65,9 @@ def fit_parts(
             with suppress(Exception):  # an attribute that cannot be copied may be anything
                 unfitted[name] = deepcopy(part)
     for name, level in system.levels.items():
-        if level.fits and recipe.training.init_from is None:
+        if level.fits and starts_afresh:
             level.fit(batch.inputs[name] for batch in batches(f"scaling level {name}: batch", [name]))
-    if system.fusion.fits and recipe.training.init_from is None:
+    if system.fusion.fits and starts_afresh:
         system.fusion.fit(system.frames(batch.inputs) for batch in batches("scaling the fusion: batch"))
 
     def known_rows(head: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
@@ -102,9 +94,7 @@ def _require_state(system: System, name: str, copy: nn.Module, batch: Batch) -> 
         copy.load_state_dict(part.state_dict())
     except RuntimeError as error:
         names = one_line(error).partition(": ")[2]
-        blame(
-            part, f"`fit` changed names or shapes of the state: register it in the constructor as it will be. {names}"
-        )
+        blame(part, f"`fit` changed names or shapes of the state: register all of it in the constructor. {names}")
     for each in (part, copy):
         system.set_submodule(name, each)
         made = system(batch.inputs, batch.covariates)

@@ -16,13 +16,12 @@ import numpy as np
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
-from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, one_line
 from toolkit.files import csv_text, locked, read_json, to_cell, write_whole
 from toolkit.recipe.checks import check_value
 from toolkit.statistics.metrics import summary
 
-RESULTS = "results.json"
+RESULTS = "results.json"  # written last: if it exists, the run is finished
 EPOCHS = "epochs.csv"
 PREDICTIONS = "predictions.csv"
 VALIDATION = "validation.csv"  # only if the validation part is not the test part
@@ -62,11 +61,6 @@ class RunFolder:
         fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
         fold = fold.encode()[:80].decode(errors="ignore")  # and a file name has at most 255 bytes
         return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
-
-    @property
-    def results(self) -> Path:
-        """results.json, written last: if it exists, the run is finished."""
-        return self.path / RESULTS
 
     @property
     def stamp(self) -> str:
@@ -146,11 +140,6 @@ def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
     except (ValueError, IndexError) as error:
         raise CheckpointError(f"{path} is damaged ({key}: {one_line(str(error))}): {remedy}.") from None
     return results
-
-
-def validation_score(row: Mapping[str, Any]) -> float:
-    """WA + UA of the validation part, from a row of epochs.csv or from results.json."""
-    return Target.selection_score({name.removeprefix("valid_"): v for name, v in row.items() if "valid_" in name})
 
 
 def run_hash(

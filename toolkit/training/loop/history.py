@@ -48,7 +48,7 @@ class History:
         """
         best, best_score, patience = self.first - 1, float("-inf"), self.training.patience
         for epoch, row in enumerate(self.rows, start=self.first):
-            score = Target.selection_score({name.removeprefix(f"{rule}_"): value for name, value in row.items()})
+            score = Target.selection_score(row, rule)
             if score > best_score:
                 best, best_score = epoch, score
             elif patience is not None and epoch - best >= patience and epoch > self.training.min_epochs:

@@ -1,8 +1,7 @@
 """Optimizers, learning-rate schedules, averages of weights; a step is taken or skipped without asking the device."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, get_args
 
@@ -13,7 +12,7 @@ from torch.optim import Optimizer, lr_scheduler
 from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
 from toolkit.plugins.signatures import check_arguments
-from toolkit.recipe.training import AverageSpec, OptimizerName, OptimizerSpec, ScheduleSpec, TrainingSpec
+from toolkit.recipe.training import AverageSpec, OptimizerName, OptimizerSpec, TrainingSpec
 from toolkit.training.loop.objective import Objective
 
 CLASSES = {cls.__name__.lower(): cls for cls in vars(optim).values() if isinstance(cls, type)}
@@ -130,8 +129,8 @@ SCHEDULES: dict[str, type[lr_scheduler.LRScheduler]] = {
 class Schedule:
     """The factor of all learning rates at each optimizer step: a linear warm-up, then the recipe's schedule.
 
-    One of torch's schedulers runs on a parameter of its own whose learning rate is 1. Its values depend only on the
-    number of the step, so checkpoints do not hold it: a resumed run steps it to where it was.
+    One of torch's schedulers runs on a parameter of its own whose learning rate is 1. Its values depend on the step
+    alone, so checkpoints do not hold it: a resumed run steps it to where it was.
     """
 
     def __init__(self, training: TrainingSpec, total_steps: int):
@@ -155,22 +154,16 @@ class Schedule:
 
 def check_optimizers(training: TrainingSpec) -> None:
     """Try a recipe's optimizers and schedule. Raises: RecipeError if an argument does not fit, with its location."""
-    for settings in (training.optimizer, *map(training.group_settings, training.groups)):
-        parameter = nn.Parameter(torch.zeros(1))
+    for spec in (training.optimizer, *map(training.group_settings, training.groups), training.schedule):
+        parameter, noun = nn.Parameter(torch.zeros(1)), "schedule" if spec is training.schedule else "optimizer"
         parameter.grad = torch.zeros(1)
-        with _refused("optimizer", settings):
-            OPTIMIZERS[settings.name]([parameter], **_options(settings)).step()
-    with _refused("schedule", training.schedule):
-        Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
-
-
-@contextmanager
-def _refused(noun: str, spec: OptimizerSpec | ScheduleSpec) -> Iterator[None]:
-    """Turn an error of torch into a RecipeError with the location of the arguments."""
-    try:
-        yield
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise RecipeError(f"{spec.where.child('args')}: {noun} {spec.name!r}: {one_line(error)}") from None
+        try:
+            if noun == "optimizer":
+                OPTIMIZERS[spec.name]([parameter], **_options(spec)).step()
+            else:
+                Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            raise RecipeError(f"{spec.where.child('args')}: {noun} {spec.name!r}: {one_line(error)}") from None
 
 
 class Average:
