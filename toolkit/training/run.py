@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from toolkit.corpus.folds import refuse_shared_audio
-from toolkit.corpus.manifests import manifest_text
-from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
+from toolkit.corpus.protocols import selects_on, stopping_rules
 from toolkit.data.augmentation import Augmentations, build_augmentations
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
@@ -24,7 +23,7 @@ from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.versions import used_versions
-from toolkit.recipe.loading import dump_yaml, load_recipe
+from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
@@ -36,19 +35,7 @@ from toolkit.training.loop.objective import Objective, build_objective, refuse_u
 from toolkit.training.predictions import write_predictions, write_results
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_data import RunData, choose_device
-from toolkit.training.run_folder import (
-    CHECKPOINTS,
-    HISTORY,
-    MANIFEST,
-    ORIGIN,
-    PROBE,
-    RECIPE,
-    RESULTS,
-    RunFolder,
-    manifest_rows,
-    run_hash,
-    trained_with,
-)
+from toolkit.training.run_folder import CHECKPOINTS, HISTORY, ORIGIN, PROBE, RECIPE, RESULTS, RunFolder, run_path
 
 
 class Run:
@@ -107,12 +94,7 @@ class Run:
         return results
 
     def _path(self) -> Path:
-        fold = self.preparation.fold.name
-        plain = self.recipe.as_dict() | {"fold": fold} | ({} if self.is_tested else {"tested": False})
-        plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
-        identity = run_hash(plain, manifest_rows(self.preparation.utterances), self.versions, self.system.pretrained)
-        name = RunFolder.name(self.recipe.name, self.protocol, fold, self.recipe.seed, identity)
-        return Path(self.recipe.output_folder) / name
+        return run_path(self.preparation, self.versions, self.system.pretrained)
 
     def _start_from_bundle(self) -> None:
         """Load a bundle's weights; if it is gone, but this run has a checkpoint, those of the checkpoint."""
@@ -148,7 +130,7 @@ class Run:
 
     def _train_and_test(self) -> None:
         objective = build_objective(self.recipe, self.system, self.data.class_counts())
-        folders = trained_with(self.folder.path, system=self.recipe.name, protocol=self.protocol)
+        folders = self.folder.trained_with(self.recipe.name, self.protocol)
         trained = from_first(lambda: next((folder for folder in folders if os.path.isfile(folder / HISTORY)), None))
         if trained not in (None, self.folder.path):
             self.folder.delete_weights()  # of an earlier start, which did not end
@@ -276,9 +258,4 @@ class Run:
             levels = self.system.levels.items()
             origin = {"levels": {name: [v.pretrained, v.random_backbone] for name, v in levels}}
             self.folder.write_json(ORIGIN, origin | {"seen": self.seen.as_dict()})
-        stamp = self.folder.stamp
-        self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_yaml(self.recipe.as_dict()))
-        note = {"note": stamp} if stamp else {}
-        utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
-        path = (self.folder.path / MANIFEST).absolute()
-        self.folder.write(MANIFEST, manifest_text(utterances, path))
+        self.folder.write_inputs(self.recipe, self.preparation.utterances)

@@ -8,18 +8,22 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from toolkit.corpus import Utterance
+from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
 from toolkit.errors import CheckpointError, one_line
 from toolkit.files import csv_text, locked, read_json, to_cell, write_whole
 from toolkit.recipe.checks import check_value
+from toolkit.recipe.loading import dump_yaml
+from toolkit.recipe.schema import Recipe
 from toolkit.statistics.metrics import summary
+from toolkit.training.preparation import Preparation
 
 RESULTS = "results.json"  # written last: if it exists, the run is finished
 EPOCHS = "epochs.csv"
@@ -55,13 +59,6 @@ class RunFolder:
         self.path, self.writes = Path(path), writes
         self.stamps: tuple[str, ...] = ()  # warnings about every result, written into every file
 
-    @staticmethod
-    def name(system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
-        """The folder's name: system, protocol, fold, seed and the hash of everything that can change the result."""
-        fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
-        fold = fold.encode()[:80].decode(errors="ignore")  # and a file name has at most 255 bytes
-        return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
-
     @property
     def stamp(self) -> str:
         """All stamps in one line."""
@@ -87,6 +84,12 @@ class RunFolder:
                 partial.unlink()  # a killed process left it
             yield
 
+    def trained_with(self, system: str, protocol: str) -> list[Path]:
+        """This folder, then the folders of the same run under other protocols that share its training."""
+        rest = self.path.name.removeprefix(f"{system}-{protocol}-")
+        others = [p for p in PROTOCOLS if p != protocol and training_protocol(p) == training_protocol(protocol)]
+        return [self.path, *(self.path.with_name(f"{system}-{other}-{rest}") for other in others)]
+
     def delete_weights(self) -> None:
         """Delete all checkpoints, the probe's too."""
         for name in (CHECKPOINTS, PROBE) if self.writes else ():
@@ -107,6 +110,14 @@ class RunFolder:
         """As `write`."""
         self.write(name, json.dumps(value, indent=2) + "\n")
 
+    def write_inputs(self, recipe: Recipe, utterances: Iterable[Utterance]) -> None:
+        """Write the recipe and the manifest."""
+        comment = f"# NOTE: {self.stamp}\n" if self.stamp else ""
+        note = {"note": self.stamp} if self.stamp else {}
+        self.write(RECIPE, comment + dump_yaml(recipe.as_dict()))
+        noted = [replace(u, extra={**u.extra, **note}) for u in utterances]
+        self.write(MANIFEST, manifest_text(noted, (self.path / MANIFEST).absolute()))
+
 
 class Result(dict):
     """The content of a finished run's results.json; `folder` is the run's folder."""
@@ -116,11 +127,15 @@ class Result(dict):
         self.folder = path.parent
 
 
-def trained_with(folder: Path, *, system: str, protocol: str) -> list[Path]:
-    """A run's folder, then the folders of the same run under other protocols that share its training."""
-    rest = folder.name.removeprefix(f"{system}-{protocol}-")
-    others = [p for p in PROTOCOLS if p != protocol and training_protocol(p) == training_protocol(protocol)]
-    return [folder, *(folder.with_name(f"{system}-{other}-{rest}") for other in others)]
+def run_path(preparation: Preparation, versions: Mapping[str, str], pretrained: Mapping[str, str | None]) -> Path:
+    """A run's folder, named by system, protocol, fold, seed and the hash of everything that can change the result."""
+    recipe, fold = preparation.source.recipe, preparation.fold
+    plain = recipe.as_dict() | {"fold": fold.name} | ({} if "test" in preparation.evaluated else {"tested": False})
+    plain["protocol"]["name"] = training_protocol(fold.protocol)  # protocols that share a training share the hash
+    identity = run_hash(plain, manifest_rows(preparation.utterances), versions, pretrained)
+    # a speaker may be called anything, and a file name has at most 255 bytes
+    speaker = re.sub(r"[^\w.+-]", "_", fold.name).lstrip(".").encode()[:80].decode(errors="ignore")
+    return Path(recipe.output_folder) / f"{recipe.name}-{fold.protocol}-{speaker}-seed{recipe.seed}-{identity}"
 
 
 def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:

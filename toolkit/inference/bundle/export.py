@@ -36,9 +36,9 @@ from toolkit.training.run_folder import (
     RECIPE,
     RESULTS,
     VALIDATION,
+    RunFolder,
     manifest_rows,
     read_results,
-    trained_with,
 )
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _trained_system(run: TrainedRun) -> "System":
     from toolkit.training.init_from import build_to_train
     from toolkit.training.loop.checkpoints import Checkpoints, load_state
 
-    same_training = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
+    same_training = RunFolder(run.folder).trained_with(run.recipe.name, run.fold.protocol)
     folders = [folder / CHECKPOINTS for folder in same_training if os.path.isdir(folder / CHECKPOINTS)]
     if not folders:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
