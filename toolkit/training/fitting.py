@@ -1,7 +1,7 @@
 """Fits what is not trained by steps on the training part: scalers, closed-form heads, augmentations of features."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from itertools import chain
@@ -82,23 +82,27 @@ def fit_parts(recipe: Recipe, segments: SegmentSet, cache: FeatureCache, augment
             head.fit(known_rows(name))
     if unfitted:
         batch = next(iter(in_order(segments, cache, sampler=range(min(2, len(segments)))))).to(cache.device)
-        for name, part in unfitted.items():
-            _require_state(system, name, part, batch)
+        _require_state(system, unfitted, batch)
     return time.monotonic() - start
 
 
-def _require_state(system: System, name: str, copy: nn.Module, batch: Batch) -> None:
-    """Raise FailedPlugin unless a fitted part's state makes the copy, which was not fitted, compute the same."""
-    part, found = system.get_submodule(name), []
-    try:
-        copy.load_state_dict(part.state_dict())
-    except RuntimeError as error:
-        names = one_line(error).partition(": ")[2]
-        blame(part, f"`fit` changed names or shapes of the state: register all of it in the constructor. {names}")
-    for each in (part, copy):
-        system.set_submodule(name, each)
+def _require_state(system: System, unfitted: Mapping[str, nn.Module], batch: Batch) -> None:
+    """Raise FailedPlugin unless each fitted part's state makes its copy, which was not fitted, compute the same."""
+
+    def answers() -> Tensor:
         made = system(batch.inputs, batch.covariates)
-        found.append(torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1))
-    system.set_submodule(name, part)
-    if not torch.allclose(*found, rtol=1e-4, atol=1e-6, equal_nan=True):
-        blame(part, "what `fit` learned is not in the state, and a bundle would lose it: keep it in buffers.")
+        return torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1)
+
+    expected = answers()
+    for name, copy in unfitted.items():
+        part = system.get_submodule(name)
+        try:
+            copy.load_state_dict(part.state_dict())
+        except RuntimeError as error:
+            names = one_line(error).partition(": ")[2]
+            blame(part, f"`fit` changed names or shapes of the state: register all of it in the constructor. {names}")
+        system.set_submodule(name, copy)
+        found = answers()
+        system.set_submodule(name, part)
+        if not torch.allclose(found, expected, rtol=1e-4, atol=1e-6, equal_nan=True):
+            blame(part, "what `fit` learned is not in the state, and a bundle would lose it: keep it in buffers.")

@@ -18,8 +18,7 @@ TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
 def together() -> Iterator[None]:
     """Join the other ranks, and leave them at the end; does nothing in a process that torchrun did not start.
 
-    Raises: ToolkitError: the block's own, or GroupError if another rank is gone; only on the first rank that fails.
-        The others exit with the same code and print nothing.
+    The first rank that fails raises: the block's ToolkitError, or a GroupError if another is gone. The others exit.
     """
     if not all(name in os.environ for name in STARTED):
         yield

@@ -82,6 +82,12 @@ class Preparation:
             warnings.append(Problem("size", "warning", message, recipe.corpus.plugin))
         return warnings
 
+    @property
+    def missing(self) -> list[str]:
+        """The classes that no training utterance has."""
+        trained = {u.label for u in self.part("train")}
+        return [label for label in self.targets[LABEL].classes if label not in trained]
+
     def part(self, name: str) -> list[Utterance]:
         """The utterances of "train", "valid" or "test"."""
         members = set(getattr(self.fold, name))
@@ -99,8 +105,7 @@ def load_source(
 ) -> Source:
     """Read a recipe and find its data folder: the argument, else its `data_folder`, else the environment variable.
 
-    If there is none, the recipe's `without_data` settings replace its own, unless the corpus needs no folder, as a
-    manifest. Raises: CorpusError if the folder does not exist.
+    Without a folder that the corpus needs, the recipe's `without_data` settings replace its own.
     """
     overrides = list(overrides)
     if manifest is not None:
@@ -143,9 +148,8 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
 
 def refuse_missing_labels(preparation: Preparation) -> None:
     """Raises: CorpusError if no training utterance of the fold has one of the labels."""
-    trained = {u.label for u in preparation.part("train")}
-    if missing := [label for label in preparation.targets[LABEL].classes if label not in trained]:
-        problem = f"no training utterance has the label {', '.join(missing)}"
+    if preparation.missing:
+        problem = f"no training utterance has the label {', '.join(preparation.missing)}"
         raise CorpusError(f"Fold {preparation.fold.name!r}: {problem}.")
 
 

@@ -15,13 +15,16 @@ from toolkit.corpus.protocols import selects_on, stopping_rules
 from toolkit.data.augmentation import Augmentations, build_augmentations
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
+from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, share_state
-from toolkit.errors import BundleError, CheckpointError, GroupError, ToolkitError
+from toolkit.errors import AudioError, BundleError, CheckpointError, CorpusError, GroupError, ToolkitError
 from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
+from toolkit.plugins.plugin import ORIGIN as BUILT_BY
+from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.versions import used_versions
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.training import TrainingSpec
@@ -32,6 +35,7 @@ from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
+from toolkit.training.loop.optimizers import parameter_groups
 from toolkit.training.predictions import write_predictions, write_results
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_data import RunData, choose_device
@@ -68,6 +72,24 @@ class Run:
         refuse_untrained(self.recipe, self.system)
         self.folder = RunFolder(self._path(), writes=rank() == 0)
         self.log = EpochLog(self.folder, self.recipe, self.say)
+
+    def rehearse(self) -> list[str]:
+        """Build what a training builds, and run it on two segments; returns stamps about the bundle it starts from.
+
+        An error of a plugin is a FailedPlugin.
+        """
+        counts = {name: [1] * len(target.classes) for name, target in self.preparation.targets.items()}
+        objective, system = build_objective(self.recipe, self.system, counts), self.system.eval()
+        parameter_groups(system, objective, self.training)
+        with suppress(AudioError, CorpusError), torch.no_grad(), plugin_failures():  # the check of files reports them
+            self.data.training_batches()
+            self.data.loader(self.data.evaluation)
+            batch = next(iter(in_order(self.data.train, sampler=range(min(2, len(self.data.train))))))
+            features = system.features(batch.inputs)
+            parts = (*system.levels.values(), system.fusion, *system.heads.values())
+            if not any(part.fits and BUILT_BY in vars(part) for part in parts):  # which may need their `fit` first
+                objective(system(features, batch.covariates), batch.targets)
+        return seen_before(self.seen, self.preparation.part("test"))
 
     def train(self, *, wait: bool = False) -> Path:
         """Train, test and write the folder, or the rest of it; returns the path of results.json.

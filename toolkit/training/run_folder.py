@@ -161,13 +161,9 @@ def run_hash(
     recipe: Mapping[str, Any],  # resolved, plain
     manifest: Iterable[Mapping[str, Any]],  # from `manifest_rows`
     versions: Mapping[str, str],  # distribution -> its `code_version`
-    # level -> which weights it starts from, since `random` now may be a download later
-    pretrained: Mapping[str, str | None] | None = None,
+    pretrained: Mapping[str, str | None] | None = None,  # level -> weights, since `random` now may be a download later
 ) -> str:
-    """Eight hexadecimal digits that change with anything that can change a run's result, except the content of files.
-
-    Audio counts by its files' names, pre-trained weights by the name that their level gives them.
-    """
+    """Eight hexadecimal digits that change with anything that can change a run's result, except what files contain."""
     recipe = {key: value for key, value in recipe.items() if key not in IRRELEVANT[""]}
     if "training" in recipe:
         recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}

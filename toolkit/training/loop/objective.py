@@ -1,8 +1,7 @@
 """The objective that a training minimises: the weighted sum of a recipe's losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,8 +18,7 @@ from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe, names_in
 Targets = Mapping[str, Tensor]  # name -> class indices [batch], UNKNOWN where it is missing; on the CPU
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """One loss of the sum."""
 
     loss: Loss
@@ -49,7 +47,7 @@ class Objective(nn.Module):
 
         For mixed rows, a loss is computed with the rows' own targets and with their partners', and the two are added
         by their shares. Partners are a permutation, so that both have one denominator: class weights stay right.
-        `whole` holds the targets of all ranks' rows, if several ranks train together.
+        `whole`: the targets of all ranks' rows.
         """
         values = {}
         for name, term in self.terms.items():

@@ -27,17 +27,16 @@ Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: (factor of the lea
 
 
 def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dict[str, Optimizer]:
-    """One optimizer for each kind that the recipe names, under "optimizer-adamw" and so on.
+    """One optimizer for each kind that the recipe names, under "optimizer-adamw" and so on; fused if possible.
 
-    Optimizers are fused if possible: they pass over parameters and state once, and the device can skip a step.
-    `base_lr` of a group is its rate before the schedule.
+    A fused one passes over parameters and state once, and the device can skip a step.
     """
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, groups in parts.items():
         settings = training.group_settings(name)
         options = _options(settings)
         for factor, parameters in groups:
-            group = {"params": parameters, "base_lr": settings.learning_rate * factor, **options}
+            group = {"params": parameters, "base_lr": settings.learning_rate * factor, **options}  # before the schedule
             by_kind.setdefault(settings.name, []).append(group)
     built, supported = {}, torch.device(training.device).type in ("cpu", "cuda")
     for kind, groups in by_kind.items():
