@@ -35,7 +35,7 @@ from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
-from toolkit.training.loop.optimizers import parameter_groups
+from toolkit.training.loop.optimizers import build_optimizers
 from toolkit.training.predictions import write_predictions, write_results
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_data import RunData, choose_device
@@ -80,7 +80,7 @@ class Run:
         """
         counts = {name: [1] * len(target.classes) for name, target in self.preparation.targets.items()}
         objective, system = build_objective(self.recipe, self.system, counts), self.system.eval()
-        parameter_groups(system, objective, self.training)
+        build_optimizers(system, objective, self.training)
         with suppress(AudioError, CorpusError), torch.no_grad(), plugin_failures():  # the check of files reports them
             self.data.training_batches()
             self.data.loader(self.data.evaluation)

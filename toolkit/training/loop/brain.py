@@ -27,7 +27,7 @@ from toolkit.terminal import doing
 from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
-from toolkit.training.loop.optimizers import Average, Schedule, build_optimizers, parameter_groups, step_where
+from toolkit.training.loop.optimizers import Average, Schedule, build_optimizers, step_where
 from toolkit.training.loop.train_step import TrainStep, compile_system, on_ranks
 
 READ_EVERY = 20  # batches between two readings of losses and skips
@@ -81,8 +81,7 @@ class SystemBrain(sb.Brain):
 
     def init_optimizers(self):
         """Build the optimizers and their schedule."""
-        groups = parameter_groups(self.system, self.objective, self.training)
-        self.optimizers_dict = build_optimizers(groups, self.training)
+        self.optimizers_dict = build_optimizers(self.system, self.objective, self.training)
         self.checkpointer.parts |= self.optimizers_dict
         steps_per_epoch = -(-len(self.train_sampler) // self.training.accumulate)
         self.schedule = Schedule(self.training, total_steps=self.training.epochs * steps_per_epoch)

@@ -1,7 +1,6 @@
 """Optimizers, learning-rate schedules, averages of weights; a step is taken or skipped without asking the device."""
 
 import math
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, get_args
 
@@ -23,20 +22,30 @@ KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # torch's argume
 # Arguments that the training loop sets.
 OPTIMIZER_GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")
 SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
-Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: (factor of the learning rate, parameters) of each group
 
 
-def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dict[str, Optimizer]:
+def build_optimizers(system: System, objective: Objective, training: TrainingSpec) -> dict[str, Optimizer]:
     """One optimizer for each kind that the recipe names, under "optimizer-adamw" and so on; fused if possible.
 
-    A fused one passes over parameters and state once, and the device can skip a step.
+    A fused one passes over parameters and state once, and the device can skip a step. With a `layer_decay` a level's
+    rate falls from its top layer down; parameters outside all layers have the top's.
     """
-    by_kind: dict[str, list[dict[str, Any]]] = {}
-    for name, groups in parts.items():
+    parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
+    parts |= {"heads": system.heads, "losses": objective}
+    by_kind: dict[str, list[dict[str, Any]]] = {}  # parameter groups
+    for name, part in parts.items():
         settings = training.group_settings(name)
         options = _options(settings)
-        for factor, parameters in groups:
-            group = {"params": parameters, "base_lr": settings.learning_rate * factor, **options}  # before the schedule
+        decay = training.groups[name].layer_decay if name in training.groups else 1.0
+        layers = part.layer_parameters() if name in system.levels and decay != 1.0 else ()
+        depth = {id(p): d for d, layer in enumerate(reversed(layers)) for p in layer}
+        by_depth: dict[int, list[nn.Parameter]] = {}
+        for parameter in (p for p in part.parameters() if p.requires_grad):
+            by_depth.setdefault(depth.get(id(parameter), 0), []).append(parameter)
+        if by_depth and decay != 1.0 and not layers:
+            raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
+        for d, parameters in sorted(by_depth.items()):
+            group = {"params": parameters, "base_lr": settings.learning_rate * decay**d, **options}
             by_kind.setdefault(settings.name, []).append(group)
     built, supported = {}, torch.device(training.device).type in ("cpu", "cuda")
     for kind, groups in by_kind.items():
@@ -58,28 +67,6 @@ def step_where(optimizer: Optimizer, taken: Tensor) -> None:
     optimizer.grad_scale, optimizer.found_inf = None, (~taken).float()  # as a GradScaler sets them
     optimizer.step()
     del optimizer.grad_scale, optimizer.found_inf
-
-
-def parameter_groups(system: System, objective: Objective, training: TrainingSpec) -> dict[str, Groups]:
-    """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses.
-
-    With a `layer_decay` a level's rate falls from its top layer down; parameters outside all layers have the top's.
-    """
-    parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
-    parts |= {"heads": system.heads, "losses": objective}
-    trained: dict[str, Groups] = {}
-    for name, part in parts.items():
-        decay = training.groups[name].layer_decay if name in training.groups else 1.0
-        layers = system.levels[name].layer_parameters() if name in system.levels and decay != 1.0 else ()
-        depth = {id(p): d for d, layer in enumerate(reversed(layers)) for p in layer}
-        by_depth: dict[int, list[nn.Parameter]] = {}
-        for parameter in (p for p in part.parameters() if p.requires_grad):
-            by_depth.setdefault(depth.get(id(parameter), 0), []).append(parameter)
-        if by_depth and decay != 1.0 and not layers:
-            raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
-        if by_depth:
-            trained[name] = [(decay**d, parameters) for d, parameters in sorted(by_depth.items())]
-    return trained
 
 
 def _options(settings: OptimizerSpec) -> dict[str, Any]:
