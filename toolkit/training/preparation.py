@@ -67,8 +67,8 @@ class Preparation:
     def stamps(self) -> tuple[str, ...]:
         """Warnings that belong to every result, except those about weights."""
         stamps = {SYNTHETIC: self.source.corpus.synthetic, REDUCED: self.source.reduced}
-        stamps[SHARED_AUDIO] = self.source.recipe.shared_audio == "allow"
-        return (*(stamp for stamp, holds in stamps.items() if holds), *filter(None, [self.fold.stamp]))
+        stamps |= {SHARED_AUDIO: self.source.recipe.shared_audio == "allow", self.fold.stamp: self.fold.stamp}
+        return tuple(stamp for stamp, holds in stamps.items() if holds)
 
     @property
     def warnings(self) -> list[Problem]:

@@ -12,7 +12,6 @@ from toolkit.data.seeding import seed_all
 from toolkit.errors import ToolkitError
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import READ_EVERY, SKIPS_IN_A_ROW, SystemBrain
-from toolkit.training.loop.checkpoints import Checkpoints
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run_data import RunData
@@ -34,8 +33,7 @@ def make_brain(tmp_path):
             training=replace(preparation.source.recipe.training, device="cpu"),
             sampler=data.training_batches(),
             rules=("valid",),
-            checkpoints=Checkpoints(tmp_path / "checkpoints"),
-            seed=1,
+            folder=tmp_path / "checkpoints",
             targets={},
             metrics=data.metrics,
             on_epoch=lambda history: None,

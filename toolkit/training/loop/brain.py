@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain, zip_longest
+from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
@@ -50,8 +51,7 @@ class SystemBrain(sb.Brain):
         training: TrainingSpec,  # the recipe's settings, with the device
         sampler: EpochBatches,
         rules: Sequence[str],  # parts whose score decides when to stop, such as ("valid",) or ("valid", "test")
-        checkpoints: Checkpoints,
-        seed: int,
+        folder: Path,  # of its checkpoints
         targets: Mapping[str, Target],  # head -> what it predicts
         metrics: Callable[[UtteranceMeans], Mapping[str, float]],  # scores -> an epoch's metrics, by history column
         on_epoch: Callable[[History], None],  # called after each epoch, before its checkpoint is saved
@@ -60,9 +60,10 @@ class SystemBrain(sb.Brain):
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
         modules = {"system": system, "objective": objective}
+        checkpoints = Checkpoints(folder, [f"best_{rule}" for rule in rules])
         super().__init__(modules, run_opts=options | {"noprogressbar": not progress}, checkpointer=checkpoints)
         self.system, self.objective = system, objective
-        self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
+        self.training, self.targets, self.metrics = training, targets, metrics
         fitted = any(head.fits for head in system.heads.values())
         self.history, self.train_sampler = History(rules, training, first=0 if fitted else 1), sampler
         self.on_epoch, self.say = on_epoch, say
@@ -127,7 +128,7 @@ class SystemBrain(sb.Brain):
             batch = batch if self.train_sampler.has_rows(self.step) else batch.unlabelled()
         closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
         # rank 0 draws the numbers of a single process
-        seed_all(self.seed, "step", self.history.epoch, self.step, *([rank()] if rank() else []))
+        seed_all(self.train_sampler.seed, "step", self.history.epoch, self.step, *([rank()] if rank() else []))
         with nullcontext() if closes or ranks() == 1 else self.train_step.no_sync():  # gradients stay with their rank
             with self.training_ctx:
                 loss = self.train_step(batch.to(self.device), batch.targets, whole)
