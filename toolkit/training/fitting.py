@@ -45,9 +45,8 @@ def fit_parts(recipe: Recipe, segments: SegmentSet, cache: FeatureCache, augment
     a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
     """
     start, system, starts_afresh = time.monotonic(), cache.system, recipe.training.init_from is None
-    names = [u.speaker or u.id for u in segments.utterances]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    groups = torch.tensor([numbers[name] for name in names])
+    numbers: dict[str, int] = {}  # by speaker
+    groups = torch.tensor([numbers.setdefault(u.speaker or u.id, len(numbers)) for u in segments.utterances])
     waves = Augmentations(augmentations.waves, seed=recipe.seed, segment_samples=recipe.audio.segment_samples)
 
     def batches(what: str, levels: list[str] | None = None, passes: int = 0) -> Iterable[Batch]:
