@@ -10,7 +10,6 @@ from datetime import timedelta
 from toolkit.errors import GroupError, ToolkitError, one_line
 
 STARTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
-FAILED = 2  # exit code
 TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
 
 
@@ -45,7 +44,7 @@ def together() -> Iterator[None]:
         with suppress(RuntimeError):  # the rank that kept the store may be gone
             first = store.add(f"toolkit/failures/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
         if not first:
-            sys.exit(FAILED)
+            sys.exit(2)
         if ours:
             raise
         problem = f"Another process of this training is gone ({one_line(error)})"

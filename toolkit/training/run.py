@@ -138,8 +138,8 @@ class Run:
                 self.seen = Seen.from_dict(origin["seen"])
                 bundle = load_recipe(file.with_name(RECIPE)).training.init_from
                 if file.parent == self._path() and bundle == self.training.init_from:
-                    for folder in filter(os.path.isdir, (file.parent / CHECKPOINTS, file.parent / PROBE)):
-                        if last := Checkpoints(folder).last():
+                    for name in (CHECKPOINTS, PROBE):
+                        if last := Checkpoints(file.with_name(name)).last():
                             load_state(self.system, last / "system.ckpt")  # what is frozen is the same in all
                             self.say(f"{bundle} is gone; the run that started from it goes on: {file.parent}")
                             return True

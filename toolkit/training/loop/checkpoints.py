@@ -65,7 +65,6 @@ class Checkpoints:
         self.parts: dict[str, Any] = {}
         self._verdicts: dict[Path, str | None] = {}
         if rank() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for partial in self.folder.glob(".CKPT*.partial"):
                 shutil.rmtree(partial, ignore_errors=True)  # a killed process left it
 
