@@ -70,7 +70,7 @@ class Run:
         if self.training.init_from is not None:
             self._start_from_bundle()
         refuse_untrained(self.recipe, self.system)
-        self.folder = RunFolder(self._path(), writes=rank() == 0)
+        self.folder = RunFolder(run_path(preparation, self.versions, self.system.pretrained), writes=rank() == 0)
         self.log = EpochLog(self.folder, self.recipe, self.say)
 
     def rehearse(self) -> list[str]:
@@ -115,9 +115,6 @@ class Run:
                     torch.set_num_threads(threads)  # a small system takes one, and a continued run as many as before
         return results
 
-    def _path(self) -> Path:
-        return run_path(self.preparation, self.versions, self.system.pretrained)
-
     def _start_from_bundle(self) -> None:
         """Load a bundle's weights; if it is gone, but this run has a checkpoint, those of the checkpoint."""
         bundle = self.training.init_from
@@ -137,7 +134,8 @@ class Run:
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
                 self.seen = Seen.from_dict(origin["seen"])
                 bundle = load_recipe(file.with_name(RECIPE)).training.init_from
-                if file.parent == self._path() and bundle == self.training.init_from:
+                path = run_path(self.preparation, self.versions, self.system.pretrained)
+                if file.parent == path and bundle == self.training.init_from:
                     for name in (CHECKPOINTS, PROBE):
                         if last := Checkpoints(file.with_name(name)).last():
                             load_state(self.system, last / "system.ckpt")  # what is frozen is the same in all
