@@ -29,7 +29,6 @@ from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import Checkpoints
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run_data import RunData
@@ -151,8 +150,7 @@ class Ours:
             training=training,
             sampler=self.data.training_batches(),
             rules=stopping_rules("session-out"),
-            checkpoints=Checkpoints(folder),
-            seed=1,
+            folder=folder,
             targets={},
             metrics=lambda scores: {},
             on_epoch=lambda history: None,

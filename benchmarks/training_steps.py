@@ -21,7 +21,6 @@ from toolkit.model.system import System, build_system
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import Checkpoints
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.loop.train_step import TrainStep, compile_system
 
@@ -149,8 +148,7 @@ def _brain(recipe: Recipe, folder: Path) -> SystemBrain:
         training=recipe.training,
         sampler=EpochBatches(classes, batch_size=rows, seed=1, targets={"label": classes}),
         rules=("valid",),
-        checkpoints=Checkpoints(folder),
-        seed=1,
+        folder=folder,
         targets={},
         metrics=lambda scores: {},
         on_epoch=lambda history: None,

@@ -14,7 +14,6 @@ from toolkit.data.segments import Batch
 from toolkit.errors import FailedPlugin, ToolkitError
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
-from toolkit.training.run_data import RunData
 from toolkit_plugins.augmentations.mixup import Mixup
 
 TWO_LEVELS = """extends: small.yaml
@@ -168,8 +167,7 @@ def prepared(tmp_path, augmentations, *overrides):
 
 def run_of(preparation, lines=None):
     run = Run(preparation, say=[].append if lines is None else lines.append)
-    data = RunData(preparation, fixed_samples=run.system.fixed_samples)
-    return run, data, run._feature_cache(data)
+    return run, run.data, run._feature_cache()
 
 
 def test_a_waveform_augmentation_changes_the_levels_it_names_and_the_others_read_stored_features(tmp_path):

@@ -13,7 +13,6 @@ from toolkit.model.system import build_system
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import Checkpoints
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.loop.train_step import TrainStep
 
@@ -56,8 +55,7 @@ def reference_brain(folder: Path, *overrides: str) -> SystemBrain:
         training=recipe.training,
         sampler=EpochBatches(classes, batch_size=recipe.training.batch_size, seed=1, targets={"label": classes}),
         rules=("valid",),
-        checkpoints=Checkpoints(folder),
-        seed=1,
+        folder=folder,
         targets={},
         metrics=lambda scores: {},
         on_epoch=lambda history: None,

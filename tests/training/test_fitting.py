@@ -91,11 +91,11 @@ LOST = "what `fit` learned is not in the state, and a bundle would lose it: keep
         (["--model.heads.emotion.plugin=top"], LOST),
         (
             ["--model.levels.mfcc.plugin=level", "--model.levels.mfcc.args={keeps: new}"],
-            "`fit` changed names or shapes of the state: register it in the constructor as it will be.",
+            "`fit` changed names or shapes of the state: register all of it in the constructor.",
         ),
         (
             ["--model.levels.mfcc.plugin=level", "--model.levels.mfcc.args={keeps: shape}"],
-            "`fit` changed names or shapes of the state: register it in the constructor as it will be.",
+            "`fit` changed names or shapes of the state: register all of it in the constructor.",
         ),
     ],
     ids=["level", "fusion", "head", "a new buffer", "a buffer of another shape"],

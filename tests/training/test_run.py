@@ -22,22 +22,15 @@ from toolkit.training.run import Run
 from toolkit_plugins.heads.discriminant import Discriminant
 
 
-class Lines(list):
-    """Collects the lines that a run prints."""
-
-    def __call__(self, line: str) -> None:
-        self.append(line)
-
-
 @pytest.fixture
 def recipe(tmp_path) -> Path:
     return write_recipe(tmp_path)
 
 
-def run(recipe: Path, *overrides: str, lines: Lines | None = None) -> Path:
+def run(recipe: Path, *overrides: str, lines: list[str] | None = None) -> Path:
     """Train; returns the run's folder."""
     preparation = prepare(load_source(recipe, list(overrides)))
-    return Run(preparation, say=Lines() if lines is None else lines).train().parent
+    return Run(preparation, say=[].append if lines is None else lines.append).train().parent
 
 
 def results(folder: Path) -> dict:
@@ -46,7 +39,7 @@ def results(folder: Path) -> dict:
 
 def test_loso_and_loso_test_epoch_are_read_from_one_training(recipe):
     honest = run(recipe, "--protocol=loso", "--training.patience=1", "--training.min_epochs=0")
-    lines = Lines()
+    lines = []
     chosen = run(recipe, "--protocol=loso-test-epoch", "--training.patience=1", "--training.min_epochs=0", lines=lines)
     assert any(line.startswith("Trained already, only the test is left") for line in lines)
     assert honest.name.replace("-loso-", "-loso-test-epoch-") == chosen.name
@@ -245,7 +238,7 @@ def test_a_mask_on_a_level_that_has_nothing_to_mask_is_refused(recipe, settings,
 
 def test_naming_the_default_fold_is_the_same_run(recipe):
     first = run(recipe, "--training.epochs=1")
-    lines = Lines()
+    lines = []
     assert run(recipe, "--training.epochs=1", "--fold=S1", lines=lines) == first
     assert lines == [f"This run is finished, nothing is trained: {first}"]
 
@@ -257,14 +250,14 @@ def test_a_covariate_enters_the_fusion_whatever_its_source(tmp_path, source):
     covariates = f"  covariates:\n    gender: {{source: {source}{level}}}\n"
     recipe.write_text(recipe.read_text().replace("  fusion:", covariates + "  fusion:"))
     preparation = prepare(load_source(recipe, ["--training.epochs=1"]))
-    made = Run(preparation, say=Lines())
+    made = Run(preparation, say=[].append)
     assert made.system.fusion.fuse[-2].in_features == 8 + 2  # the embedding's and the genders'
     assert results(made.train().parent)["n_utterances"] == 8
 
 
 def test_a_fusion_that_standardizes_is_fitted_on_the_training_part(recipe):
     made = Run(
-        prepare(load_source(recipe, ["--model.fusion.args.standardize=true", "--training.epochs=1"])), say=Lines()
+        prepare(load_source(recipe, ["--model.fusion.args.standardize=true", "--training.epochs=1"])), say=[].append
     )
     scaler = made.system.fusion.pool["mfcc"].scaler
     assert scaler.mean.count_nonzero() == 0  # before
@@ -274,8 +267,8 @@ def test_a_fusion_that_standardizes_is_fitted_on_the_training_part(recipe):
 
 @pytest.mark.parametrize("start", [0, 1])
 def test_averaged_weights_are_validated_tested_and_kept(recipe, start):
-    lines, average = Lines(), f"--training.average={{name: swa, start: {start}}}"
-    made = Run(prepare(load_source(recipe, [average, "--training.epochs=2"])), say=lines)
+    lines, average = [], f"--training.average={{name: swa, start: {start}}}"
+    made = Run(prepare(load_source(recipe, [average, "--training.epochs=2"])), say=lines.append)
     folder = made.train().parent
     assert "Validation and test use averaged weights: swa." in lines and results(folder)["average"] == "swa"
     plain = run(recipe, "--training.epochs=2")
@@ -300,7 +293,7 @@ def test_workers_change_nothing(recipe):
 def test_a_file_that_breaks_while_training_is_one_line_that_names_it(recipe, workers):
     broken = recipe.parent / "corpus" / "3F1.wav"
     data, rate = soundfile.read(broken)
-    made = Run(prepare(load_source(recipe, [f"--training.workers={workers}"])), say=Lines())
+    made = Run(prepare(load_source(recipe, [f"--training.workers={workers}"])), say=[].append)
     soundfile.write(broken, data, rate)
     broken.write_bytes(broken.read_bytes()[:-200])
     with pytest.raises(AudioError, match=r"3F1\.wav") as error:
@@ -328,7 +321,7 @@ def test_a_lost_results_file_is_made_again_without_training(recipe):
     folder = run(recipe)
     before = results(folder)
     (folder / "results.json").unlink()
-    lines = Lines()
+    lines = []
     assert results(run(recipe, lines=lines)) == before
     assert any(line.startswith("Trained already") for line in lines)
 

@@ -13,11 +13,6 @@ from toolkit.training.predictions import read_csv
 from toolkit.training.run_folder import RunFolder
 
 
-def test_the_name_holds_system_protocol_fold_seed_and_identity():
-    name = RunFolder.name("ser", "loso", "1M", 1, "0a1b2c3d")
-    assert name == "ser-loso-1M-seed1-0a1b2c3d"
-
-
 def test_a_stamped_run_has_its_stamp_in_every_row(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_rows("a.csv", [{"x": 1}])

@@ -108,9 +108,9 @@ class Target:
         return summary(confusion_matrix(reference, predicted, labels=self.classes), labels=self.classes)
 
     @staticmethod
-    def selection_score(found: Mapping[str, float]) -> float:
-        """The score that selects the epoch, higher is better: WA + UA, from the result of `metrics`."""
-        return sum(found[name] for name in METRICS)
+    def selection_score(row: Mapping[str, Any], part: str = "valid") -> float:
+        """The score that selects the epoch, higher is better: WA + UA of a part, from epochs.csv or results.json."""
+        return sum(row[f"{part}_{name}"] for name in METRICS)
 
 
 def is_whole(text: str) -> bool | None:

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial, Trial, TrialState
 
 from toolkit.corpus.protocols import chooses_on_test
+from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, ExperimentError, RecipeError, ToolkitError, one_line
 from toolkit.experiment.cells import Records, Task, Threads, error_text, run_task
 from toolkit.experiment.engine import WorkerOptions
@@ -28,7 +29,7 @@ from toolkit.recipe.reading import annotation_at
 from toolkit.recipe.yaml_files import read_yaml
 from toolkit.terminal import say
 from toolkit.training.preparation import Source
-from toolkit.training.run_folder import RESULTS, RunFolder, read_results, run_hash, validation_score
+from toolkit.training.run_folder import RESULTS, RunFolder, read_results, run_hash
 
 if TYPE_CHECKING:
     from toolkit.training.loop.history import History
@@ -72,7 +73,7 @@ class EpochReporter:
         stored = study.get_trials(deepcopy=False)[self.number]
         trial = Trial(study, stored._trial_id)
         if step not in stored.intermediate_values:
-            trial.report(validation_score(row), step)
+            trial.report(Target.selection_score(row), step)
         if trial.should_prune():
             raise ToolkitError(f"{PRUNED} {row['epoch']}")
 
@@ -155,7 +156,7 @@ class Search:
             results = [read_results(run / RESULTS, trials=True) for run in runs]
             stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
             self.study._storage.set_trial_user_attr(trial._trial_id, STAMPS, stamps)
-            value, state = fmean(map(validation_score, results)), None
+            value, state = fmean(map(Target.selection_score, results)), None
             said = f"WA + UA {value:.4f}"
         else:
             said = error_text(error)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.corpus.protocols import chooses_on_test
+from toolkit.corpus.targets import Target
 from toolkit.errors import ExperimentError, did_you_mean, join, one_line
 from toolkit.experiment.cells import Records
 from toolkit.experiment.plan import Cell, read_plan
@@ -27,7 +28,7 @@ from toolkit.statistics.metrics import (
     spread,
 )
 from toolkit.training.predictions import REMEDY, Answers, read_answers, read_confidence, read_csv
-from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, read_results, validation_score
+from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, read_results
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class Evidence:
         tested = [t for t in self.tested(min(self.protocols, key=chooses_on_test)) if t.name not in controls]
         whole = [t for t in tested if len(t.folds) == max(len(other.folds) for other in tested)]
         valid = [[run for run in t.runs if run.results.get("valid_wa") is not None] for t in whole]
-        scores = [{run: validation_score(run.results) for run in runs} for runs in valid if runs]
+        scores = [{run: Target.selection_score(run.results) for run in runs} for runs in valid if runs]
         best = max(scores, key=lambda by_run: fmean(by_run.values()), default={})
         return max(best, key=best.get, default=None)
 

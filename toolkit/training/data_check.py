@@ -7,11 +7,10 @@ from dataclasses import replace
 from toolkit.corpus.checks import CheckReport, check_corpus
 from toolkit.corpus.folds import Fold, fold_table
 from toolkit.corpus.utterance import Problem
-from toolkit.errors import AudioError, CorpusError, ProtocolError, ToolkitError
+from toolkit.errors import ProtocolError, ToolkitError
 from toolkit.plugins.kinds import parts
-from toolkit.plugins.plugin import ORIGIN, plugin_failures
 from toolkit.plugins.registry import find_part
-from toolkit.training.preparation import Preparation, Source, prepare, prepare_folds
+from toolkit.training.preparation import Source, prepare, prepare_folds
 
 
 def check_source(source: Source) -> CheckReport:
@@ -38,46 +37,14 @@ def check_source(source: Source) -> CheckReport:
         preparation = prepare(source, utterances)
         if not problems:
             with noted("recipe", recipe.name):
-                problems += _rehearse(preparation)
+                from toolkit.training.run import Run
+
+                name = preparation.fold.name
+                stamps = Run(preparation, say=lambda line: None).rehearse()
+                problems += [Problem("init-from", "warning", f"fold {name!r}: {stamp}", name) for stamp in stamps]
         problems += preparation.warnings
     report = check_corpus(utterances, recipe, folds or refused if recipe.shared_audio == "refuse" else ())
     reported = tuple(problem.message for problem in report.problems)  # an error about labels begins with one
     problems = [problem for problem in problems if not problem.message.startswith(reported)]
     problems = sorted([*problems, *report.problems], key=lambda problem: problem.severity)
     return replace(report, problems=problems, folds=fold_table(folds, utterances))
-
-
-def _rehearse(preparation: Preparation) -> list[Problem]:
-    """Build what a training builds, and run it on two segments; returns warnings about the bundle that it starts from.
-
-    An error of a plugin is a FailedPlugin.
-    """
-    import torch
-
-    from toolkit.data.loaders import in_order
-    from toolkit.training.init_from import seen_before
-    from toolkit.training.loop.objective import build_objective
-    from toolkit.training.loop.optimizers import parameter_groups
-    from toolkit.training.run import Run
-    from toolkit.training.run_data import RunData
-
-    run = Run(preparation)
-    counts = {name: [1] * len(target.classes) for name, target in preparation.targets.items()}
-    objective = build_objective(run.recipe, run.system, counts)
-    parameter_groups(run.system, objective, run.training)
-    stamps = seen_before(run.seen, preparation.part("test"))
-    fold, system = preparation.fold.name, run.system.eval()
-    warnings = [Problem("init-from", "warning", f"fold {fold!r}: {stamp}", fold) for stamp in stamps]
-    try:
-        data = RunData(preparation, fixed_samples=system.fixed_samples)
-        data.training_batches()
-        data.loader(data.evaluation)
-        batch = next(iter(in_order(data.train, sampler=range(min(2, len(data.train))))))
-    except (AudioError, CorpusError):  # the check of every file reports it
-        return warnings
-    with torch.no_grad(), plugin_failures():
-        features = system.features(batch.inputs)
-        parts = (*system.levels.values(), system.fusion, *system.heads.values())
-        if not any(part.fits and ORIGIN in vars(part) for part in parts):  # others' plugins may need their `fit` first
-            objective(system(features, batch.covariates), batch.targets)
-    return warnings

@@ -25,9 +25,9 @@ class Tracker(NamedTuple):
 
 
 class EpochLog(AbstractContextManager):
-    """Called with the history after every epoch; the phase "probe" has its own files, and its lines name it.
+    """Called with the history after every epoch; the phase "probe" has files of its own.
 
-    A tracker that fails is named once and then left out. Raises: RecipeError if one is not installed.
+    A tracker that fails is named once and then left out; one that is not installed is a RecipeError.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, say: Callable[[str], None], phase: str = ""):

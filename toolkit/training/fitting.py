@@ -1,7 +1,7 @@
 """Fits what is not trained by steps on the training part: scalers, closed-form heads, augmentations of features."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from itertools import chain
@@ -38,24 +38,15 @@ def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: Se
 
 
 @torch.no_grad()
-def fit_parts(
-    system: System,
-    recipe: Recipe,
-    segments: SegmentSet,
-    cache: FeatureCache,
-    augmentations: Augmentations,
-    *,
-    shown: bool,
-) -> float:
+def fit_parts(recipe: Recipe, segments: SegmentSet, cache: FeatureCache, augmentations: Augmentations) -> float:
     """Fit levels, then the fusion, then heads, each in a pass of its own over the training segments; returns seconds.
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
     a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
     """
-    start = time.monotonic()
-    names = [u.speaker or u.id for u in segments.utterances]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    groups = torch.tensor([numbers[name] for name in names])
+    start, system, starts_afresh = time.monotonic(), cache.system, recipe.training.init_from is None
+    numbers: dict[str, int] = {}  # by speaker
+    groups = torch.tensor([numbers.setdefault(u.speaker or u.id, len(numbers)) for u in segments.utterances])
     waves = Augmentations(augmentations.waves, seed=recipe.seed, segment_samples=recipe.audio.segment_samples)
 
     def batches(what: str, levels: list[str] | None = None, passes: int = 0) -> Iterable[Batch]:
@@ -63,7 +54,7 @@ def fit_parts(
         for number in range(1, passes + 1):
             drawn = [Draw(index, 0, number, index) for index in range(len(segments))]
             loaders.append(in_order(segments, cache, augmentations=waves, sampler=drawn))
-        loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=shown)
+        loaded = progress(chain.from_iterable(loaders), what, total=sum(map(len, loaders)), shown=cache.progress)
         return (batch.to(cache.device) for batch in loaded)
 
     system.eval()
@@ -73,9 +64,9 @@ def fit_parts(
             with suppress(Exception):  # an attribute that cannot be copied may be anything
                 unfitted[name] = deepcopy(part)
     for name, level in system.levels.items():
-        if level.fits and recipe.training.init_from is None:
+        if level.fits and starts_afresh:
             level.fit(batch.inputs[name] for batch in batches(f"scaling level {name}: batch", [name]))
-    if system.fusion.fits and recipe.training.init_from is None:
+    if system.fusion.fits and starts_afresh:
         system.fusion.fit(system.frames(batch.inputs) for batch in batches("scaling the fusion: batch"))
 
     def known_rows(head: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
@@ -90,25 +81,27 @@ def fit_parts(
             head.fit(known_rows(name))
     if unfitted:
         batch = next(iter(in_order(segments, cache, sampler=range(min(2, len(segments)))))).to(cache.device)
-        for name, part in unfitted.items():
-            _require_state(system, name, part, batch)
+        _require_state(system, unfitted, batch)
     return time.monotonic() - start
 
 
-def _require_state(system: System, name: str, copy: nn.Module, batch: Batch) -> None:
-    """Raise FailedPlugin unless a fitted part's state makes the copy, which was not fitted, compute the same."""
-    part, found = system.get_submodule(name), []
-    try:
-        copy.load_state_dict(part.state_dict())
-    except RuntimeError as error:
-        names = one_line(error).partition(": ")[2]
-        blame(
-            part, f"`fit` changed names or shapes of the state: register it in the constructor as it will be. {names}"
-        )
-    for each in (part, copy):
-        system.set_submodule(name, each)
+def _require_state(system: System, unfitted: Mapping[str, nn.Module], batch: Batch) -> None:
+    """Raise FailedPlugin unless each fitted part's state makes its copy, which was not fitted, compute the same."""
+
+    def answers() -> Tensor:
         made = system(batch.inputs, batch.covariates)
-        found.append(torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1))
-    system.set_submodule(name, part)
-    if not torch.allclose(*found, rtol=1e-4, atol=1e-6, equal_nan=True):
-        blame(part, "what `fit` learned is not in the state, and a bundle would lose it: keep it in buffers.")
+        return torch.cat([*made.embeddings.values(), *made.logits.values()], dim=1)
+
+    expected = answers()
+    for name, copy in unfitted.items():
+        part = system.get_submodule(name)
+        try:
+            copy.load_state_dict(part.state_dict())
+        except RuntimeError as error:
+            names = one_line(error).partition(": ")[2]
+            blame(part, f"`fit` changed names or shapes of the state: register all of it in the constructor. {names}")
+        system.set_submodule(name, copy)
+        found = answers()
+        system.set_submodule(name, part)
+        if not torch.allclose(found, expected, rtol=1e-4, atol=1e-6, equal_nan=True):
+            blame(part, "what `fit` learned is not in the state, and a bundle would lose it: keep it in buffers.")

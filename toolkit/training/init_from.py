@@ -36,7 +36,7 @@ class Origin:
 
     @classmethod
     def read(cls, path: Path) -> "Origin":
-        """Raises: BundleError if the bundle is missing or damaged."""
+        """Raises: BundleError."""
         try:
             config = parse_json(read_file(path, CONFIG), strict=True)
             hashes = {name: facts["sha256"] for name, facts in config["files"].items()}
@@ -81,8 +81,8 @@ def _standalone(name: str, level: PartSpec, origin: Origin) -> PartSpec:
 def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[str, Target]) -> tuple[str, Seen]:
     """Load a bundle's weights into a system; returns a line that lists the parts taken from it, and what trained them.
 
-    Levels, fusion and given covariates must fit. A head or a predicted covariate is taken if it fits and has the same
-    classes; a head that is fitted in closed form is never taken.
+    Levels, fusion and given covariates must fit. A head or a predicted covariate is taken if it fits, has the same
+    classes and is not fitted in closed form.
     """
     origin = Origin.read(path)
     given = any(spec.source != "predicted" for spec in recipe.model.covariates.values())  # others may start afresh

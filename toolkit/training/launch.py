@@ -10,7 +10,6 @@ from datetime import timedelta
 from toolkit.errors import GroupError, ToolkitError, one_line
 
 STARTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
-FAILED = 2  # exit code
 TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
 
 
@@ -18,8 +17,7 @@ TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
 def together() -> Iterator[None]:
     """Join the other ranks, and leave them at the end; does nothing in a process that torchrun did not start.
 
-    Raises: ToolkitError: the block's own, or GroupError if another rank is gone; only on the first rank that fails.
-        The others exit with the same code and print nothing.
+    The first rank that fails raises: the block's ToolkitError, or a GroupError if another is gone. The others exit.
     """
     if not all(name in os.environ for name in STARTED):
         yield
@@ -46,7 +44,7 @@ def together() -> Iterator[None]:
         with suppress(RuntimeError):  # the rank that kept the store may be gone
             first = store.add(f"toolkit/failures/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
         if not first:
-            sys.exit(FAILED)
+            sys.exit(2)
         if ours:
             raise
         problem = f"Another process of this training is gone ({one_line(error)})"

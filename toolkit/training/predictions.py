@@ -103,7 +103,7 @@ def write_predictions(folder: RunFolder, preparation: Preparation, part: str, br
     """Write the predictions of `brain.evaluate` on a part, "valid" or "test", by utterance; returns their metrics."""
     recipe, utterances = preparation.source.recipe, preparation.part(part)
     target, rate = preparation.targets[LABEL], recipe.audio.sample_rate
-    probabilities = target.probabilities(brain.outputs.scores[recipe.predict_from])  # [utterances, classes]
+    probabilities = target.probabilities(brain.scores[recipe.predict_from])  # [utterances, classes]
     answers = target.answers(probabilities)
     rows = []
     for u, answer, row in zip(utterances, answers, probabilities, strict=True):
@@ -117,8 +117,7 @@ def write_predictions(folder: RunFolder, preparation: Preparation, part: str, br
 
 def _write_embeddings(folder: RunFolder, preparation: Preparation, brain: "SystemBrain") -> dict[str, dict[str, float]]:
     """Write the embeddings of `brain.evaluate` on the test part; returns the metrics of each head for the label."""
-    scores, embeddings = brain.outputs.scores, brain.outputs.embeddings
-    test, target = preparation.part("test"), preparation.targets[LABEL]
+    embeddings, test, target = brain.embeddings, preparation.part("test"), preparation.targets[LABEL]
     reference = [utterance.label for utterance in test]
     arrays = {name: embeddings[name].astype(np.float32) for name in embeddings}
     arrays |= {"id": np.array([utterance.id for utterance in test]), "reference": np.array(reference)}
@@ -127,7 +126,7 @@ def _write_embeddings(folder: RunFolder, preparation: Preparation, brain: "Syste
     np.savez_compressed(archive, **arrays)
     folder.write(EMBEDDINGS, archive.getvalue())
     heads = preparation.source.recipe.model.heads.items()
-    return {n: target.metrics(reference, target.answers(scores[n])) for n, spec in heads if spec.target == LABEL}
+    return {n: target.metrics(reference, target.answers(brain.scores[n])) for n, spec in heads if spec.target == LABEL}
 
 
 def write_results(

@@ -66,8 +66,8 @@ class Preparation:
     def stamps(self) -> tuple[str, ...]:
         """Warnings that belong to every result, except those about weights."""
         stamps = {SYNTHETIC: self.source.corpus.synthetic, REDUCED: self.source.reduced}
-        stamps[SHARED_AUDIO] = self.source.recipe.shared_audio == "allow"
-        return (*(stamp for stamp, holds in stamps.items() if holds), *filter(None, [self.fold.stamp]))
+        stamps |= {SHARED_AUDIO: self.source.recipe.shared_audio == "allow", self.fold.stamp: self.fold.stamp}
+        return tuple(stamp for stamp, holds in stamps.items() if holds)
 
     @property
     def warnings(self) -> list[Problem]:
@@ -80,6 +80,12 @@ class Preparation:
             message = f"{self.n_read} utterances were read; the whole corpus has {join(map(str, sizes), 'or')}"
             warnings.append(Problem("size", "warning", message, recipe.corpus.plugin))
         return warnings
+
+    @property
+    def missing(self) -> list[str]:
+        """The classes that no training utterance has."""
+        trained = {u.label for u in self.part("train")}
+        return [label for label in self.targets[LABEL].classes if label not in trained]
 
     def part(self, name: str) -> list[Utterance]:
         """The utterances of "train", "valid" or "test"."""
@@ -98,8 +104,7 @@ def load_source(
 ) -> Source:
     """Read a recipe and find its data folder: the argument, else its `data_folder`, else the environment variable.
 
-    If there is none, the recipe's `without_data` settings replace its own, unless the corpus needs no folder, as a
-    manifest. Raises: CorpusError if the folder does not exist.
+    Without a folder that the corpus needs, the recipe's `without_data` settings replace its own.
     """
     overrides = list(overrides)
     if manifest is not None:
@@ -142,9 +147,8 @@ def prepare(source: Source, utterances: Sequence[Utterance] | None = None) -> Pr
 
 def refuse_missing_labels(preparation: Preparation) -> None:
     """Raises: CorpusError if no training utterance of the fold has one of the labels."""
-    trained = {u.label for u in preparation.part("train")}
-    if missing := [label for label in preparation.targets[LABEL].classes if label not in trained]:
-        problem = f"no training utterance has the label {', '.join(missing)}"
+    if preparation.missing:
+        problem = f"no training utterance has the label {', '.join(preparation.missing)}"
         raise CorpusError(f"Fold {preparation.fold.name!r}: {problem}.")
 
 

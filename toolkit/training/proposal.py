@@ -15,7 +15,6 @@ from toolkit.audio.reading import AudioStretch, stretch
 from toolkit.corpus import Utterance, speaker_order
 from toolkit.corpus.folds import fold_table
 from toolkit.corpus.manifests import SUFFIXES, usual_columns
-from toolkit.corpus.targets import LABEL
 from toolkit.errors import counted, listed, nearest, printable
 from toolkit.files import resolved, templates
 from toolkit.plugins.registry import find_part
@@ -27,9 +26,7 @@ SPEECH, SOUNDS, SCRATCH = "speech/whisper", "sounds/mfcc", "speech/functionals"
 ALONE = 10  # with at most this many speakers, each is tested alone; more are dealt into five groups
 LARGE = 3  # from this ratio between the largest and the smallest class on, classes are weighted
 LONGEST_S = 10.0  # the longest segment that is proposed
-UNKNOWN_SPEAKERS = (
-    "speakers are not known: the parts may share some, and results may look too good. Add a column speaker"
-)
+UNKNOWN_SPEAKERS = "speakers are not known: parts may share some, and results may look too good. Add a column speaker"
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,10 @@ class Proposal:
 
 
 def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: str | None) -> Proposal:
-    """Propose a recipe that extends `base` for a manifest.
+    """Propose a recipe that extends `base` for a manifest, a file or a folder of class folders.
 
-    Args: manifest: a file, or a folder of class folders; overrides: the recipe's name, columns of the manifest, and
-        whether names that are alike are joined; base: by default the recipe for speech if speakers are known, else the
-        one for sounds; protocol: by default the one that the columns allow.
-    Raises: ToolkitError for anything that a training would refuse, and for a file that cannot be read.
+    By default `base` is the recipe for speech if speakers are known, else the one for sounds, and `protocol` the one
+    that the columns allow. Raises: ToolkitError for anything that a training would refuse.
     """
     utterances = load_source(base or SOUNDS, overrides, manifest=manifest).read()
     speakers = speaker_order(utterances)
@@ -80,7 +75,7 @@ def propose(manifest: str, overrides: list[str], *, base: str | None, protocol: 
         imbalance=printable(imbalance),
     )
     folds = fold_table([each.fold for each in prepared], utterances)
-    return Proposal(text, folds, _notes(prepared, utterances, classes, imbalance), not _missing(prepared[0]))
+    return Proposal(text, folds, _notes(prepared, utterances, classes, imbalance), not prepared[0].missing)
 
 
 def _as_json(value: Any) -> str:
@@ -105,11 +100,6 @@ def _summary(utterances: Sequence[Utterance], classes: Counter[str], audio: Sequ
     )
 
 
-def _missing(prepared: Preparation) -> list[str]:
-    """The classes that the training part of a fold lacks."""
-    return sorted({*prepared.targets[LABEL].classes} - {u.label for u in prepared.part("train")})
-
-
 def _notes(
     prepared: Sequence[Preparation], utterances: Sequence[Utterance], classes: Counter[str], imbalance: str
 ) -> list[str]:
@@ -127,8 +117,8 @@ def _notes(
         if not any(u.value(column) for u in utterances):
             notes.append(f"column {name} is not used: if it is the {column}, give --columns {column}={name}")
     for each in prepared:
-        if missing := _missing(each):
-            notes.append(f"fold {each.fold.name} cannot be trained: its training part lacks {listed(missing)}")
+        if each.missing:
+            notes.append(f"fold {each.fold.name} cannot be trained: its training part lacks {listed(each.missing)}")
     notes += [imbalance] if imbalance else []
     for key, weights in prepared[0].source.recipe.model.pretrained.items():
         if not os.path.exists(weights):

@@ -4,27 +4,29 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from toolkit.corpus.folds import refuse_shared_audio
-from toolkit.corpus.manifests import manifest_text
-from toolkit.corpus.protocols import selects_on, stopping_rules, training_protocol
+from toolkit.corpus.protocols import selects_on, stopping_rules
 from toolkit.data.augmentation import Augmentations, build_augmentations
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
+from toolkit.data.loaders import in_order
 from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, share_state
-from toolkit.errors import BundleError, CheckpointError, GroupError, ToolkitError
+from toolkit.errors import AudioError, BundleError, CheckpointError, CorpusError, GroupError, ToolkitError
 from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
+from toolkit.plugins.plugin import ORIGIN as BUILT_BY
+from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.versions import used_versions
-from toolkit.recipe.loading import dump_yaml, load_recipe
+from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
@@ -33,21 +35,11 @@ from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
+from toolkit.training.loop.optimizers import build_optimizers
 from toolkit.training.predictions import write_predictions, write_results
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_data import RunData, choose_device
-from toolkit.training.run_folder import (
-    CHECKPOINTS,
-    HISTORY,
-    MANIFEST,
-    ORIGIN,
-    PROBE,
-    RECIPE,
-    RunFolder,
-    manifest_rows,
-    run_hash,
-    trained_with,
-)
+from toolkit.training.run_folder import CHECKPOINTS, HISTORY, ORIGIN, PROBE, RECIPE, RESULTS, RunFolder, run_path
 
 
 class Run:
@@ -75,26 +67,41 @@ class Run:
         self.augmentations = build_augmentations(self.recipe)
         self.seen = UNSEEN  # by the bundle's system that the training starts from
         self.started: str | None = None  # what was taken from the bundle, in one line
-        self.gone = False  # whether the bundle can no longer be read, and a checkpoint suffices
         if self.training.init_from is not None:
             self._start_from_bundle()
         refuse_untrained(self.recipe, self.system)
-        self.folder = RunFolder(self._path(), writes=rank() == 0)
+        self.folder = RunFolder(run_path(preparation, self.versions, self.system.pretrained), writes=rank() == 0)
         self.log = EpochLog(self.folder, self.recipe, self.say)
 
-    def train(self, *, wait: bool = False) -> Path:
-        """Train, test and write the folder; continue an interrupted run; leave a finished one alone.
+    def rehearse(self) -> list[str]:
+        """Build what a training builds, and run it on two segments; returns stamps about the bundle it starts from.
 
-        Args: wait: whether to wait while another process trains this run, instead of raising CheckpointError.
-        Returns: the path of results.json.
+        An error of a plugin is a FailedPlugin.
+        """
+        counts = {name: [1] * len(target.classes) for name, target in self.preparation.targets.items()}
+        objective, system = build_objective(self.recipe, self.system, counts), self.system.eval()
+        build_optimizers(system, objective, self.training)
+        with suppress(AudioError, CorpusError), torch.no_grad(), plugin_failures():  # the check of files reports them
+            self.data.training_batches()
+            self.data.loader(self.data.evaluation)
+            batch = next(iter(in_order(self.data.train, sampler=range(min(2, len(self.data.train))))))
+            features = system.features(batch.inputs)
+            parts = (*system.levels.values(), system.fusion, *system.heads.values())
+            if not any(part.fits and BUILT_BY in vars(part) for part in parts):  # which may need their `fit` first
+                objective(system(features, batch.covariates), batch.targets)
+        return seen_before(self.seen, self.preparation.part("test"))
+
+    def train(self, *, wait: bool = False) -> Path:
+        """Train, test and write the folder, or the rest of it; returns the path of results.json.
+
+        If another process trains this run: `wait` for it, else raise CheckpointError.
         """
         keep_freed_blocks()
-        if self.gone:
-            self.say(f"{self.training.init_from} is gone; the run that started from it goes on: {self.folder.path}")
         if len(names := sorted({*gathered(self.folder.path.name)})) > 1:
             problem = f"The processes would train different runs, {' and '.join(names)}"
             raise GroupError(f"{problem}: all machines need the same recipe, data and code.")
-        finished = partial(os.path.isfile, self.folder.results)
+        results = self.folder.path / RESULTS  # written last
+        finished = partial(os.path.isfile, results)
         with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
             if from_first(finished):  # perhaps by a process that held the lock until now
                 self.say(f"This run is finished, nothing is trained: {self.folder.path}")
@@ -106,15 +113,7 @@ class Run:
                     self._train_and_test()
                 finally:
                     torch.set_num_threads(threads)  # a small system takes one, and a continued run as many as before
-        return self.folder.results
-
-    def _path(self) -> Path:
-        fold = self.preparation.fold.name
-        plain = self.recipe.as_dict() | {"fold": fold} | ({} if self.is_tested else {"tested": False})
-        plain["protocol"]["name"] = training_protocol(self.protocol)  # protocols that share a training share the hash
-        identity = run_hash(plain, manifest_rows(self.preparation.utterances), self.versions, self.system.pretrained)
-        name = RunFolder.name(self.recipe.name, self.protocol, fold, self.recipe.seed, identity)
-        return Path(self.recipe.output_folder) / name
+        return results
 
     def _start_from_bundle(self) -> None:
         """Load a bundle's weights; if it is gone, but this run has a checkpoint, those of the checkpoint."""
@@ -123,8 +122,7 @@ class Run:
             targets = self.preparation.targets
             self.started, self.seen = start_from(local_bundle(bundle), self.system, self.recipe, targets)
         except BundleError:
-            self.gone = not os.path.lexists(os.path.expanduser(bundle)) and self._recall_bundle()
-            if not self.gone:
+            if os.path.lexists(os.path.expanduser(bundle)) or not self._recall_bundle():
                 raise
 
     def _recall_bundle(self) -> bool:
@@ -136,61 +134,66 @@ class Run:
                     level.pretrained, level.random_backbone = origin["levels"].get(name, (None, False))
                 self.seen = Seen(**origin["seen"])
                 bundle = load_recipe(file.with_name(RECIPE)).training.init_from
-                if file.parent == self._path() and bundle == self.training.init_from:
-                    for folder in filter(os.path.isdir, (file.parent / CHECKPOINTS, file.parent / PROBE)):
-                        if last := Checkpoints(folder).last():
+                path = run_path(self.preparation, self.versions, self.system.pretrained)
+                if file.parent == path and bundle == self.training.init_from:
+                    for name in (CHECKPOINTS, PROBE):
+                        if last := Checkpoints(file.with_name(name)).last():
                             load_state(self.system, last / "system.ckpt")  # what is frozen is the same in all
+                            self.say(f"{bundle} is gone; the run that started from it goes on: {file.parent}")
                             return True
         return False
 
+    @cached_property
+    def data(self) -> RunData:
+        """Its segments and their loaders."""
+        return RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
+
     def _train_and_test(self) -> None:
-        data = RunData(self.preparation, fixed_samples=self.system.fixed_samples, device=self.training.device)
-        shared = {"system": self.recipe.name, "protocol": self.protocol, "file": HISTORY}
-        history = from_first(lambda: trained_with(self.folder.path, **shared))
-        trained = history and history.parent
+        objective = build_objective(self.recipe, self.system, self.data.class_counts())
+        folders = self.folder.trained_with(self.recipe.name, self.protocol)
+        trained = from_first(lambda: next((folder for folder in folders if os.path.isfile(folder / HISTORY)), None))
         if trained not in (None, self.folder.path):
             self.folder.delete_weights()  # of an earlier start, which did not end
         warnings = [problem.message for problem in self.preparation.warnings]
         if trained is None and self.recipe.shared_audio == "refuse":
             parts = ("train", *self.preparation.evaluated)
             warnings += refuse_shared_audio(self.preparation.fold, self.preparation.utterances, parts)
-        objective = build_objective(self.recipe, self.system, data.class_counts())
         self._write_inputs(warnings)
-        probe = self._probe(data, objective) if trained is None and self.training.probe.epochs else None
+        probe = self._probe(objective) if trained is None and self.training.probe.epochs else None
         # parts are fitted on unaugmented features: the cache keeps those of their levels
         fitted = {level for step in self.augmentations.fitted for level in step.levels}
         fitted |= {n for n, level in self.system.levels.items() if level.fits or self._fits}
         augmented = set(self.augmentations.changed_levels) - fitted
-        with self.log, closing(self._feature_cache(data, augmented)) as cache:
+        with self.log, closing(self._feature_cache(augmented)) as cache:
             path = trained or self.folder.path
             rules = [rule for rule in stopping_rules(self.protocol) if rule in self.preparation.evaluated]
-            brain = self._brain(self.training, data, objective, path / CHECKPOINTS, rules, self.log)
+            brain = self._brain(self.training, objective, path / CHECKPOINTS, rules, self.log)
             brain.history.probe = probe
             if self.watch is not None:
                 brain.on_epoch = lambda history: (self.log(history), self.watch(history))
-            self._fit(brain, data, cache, path / HISTORY, self.augmentations)
+            self._fit(brain, cache, path / HISTORY, self.augmentations)
             if trained is not None:
                 self.say(f"Trained already, only the test is left: {trained}")
                 self.log(brain.history)
-            metrics = self._test(brain, data, cache) if self.is_tested else {}
+            metrics = self._test(brain, cache) if self.is_tested else {}
         if not self.is_tested:
             self.folder.delete_weights()
         write_results(self.folder, self.preparation, brain, metrics, self.versions)
 
-    def _test(self, brain: SystemBrain, data: RunData, cache: FeatureCache) -> dict[str, Any]:
+    def _test(self, brain: SystemBrain, cache: FeatureCache) -> dict[str, Any]:
         """Predict the test part, and the validation part if it is another, with the best epoch; part -> metrics."""
         fold, metrics = self.preparation.fold, {}
         for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):
-            segments = data.segments(self.preparation.part(part))
-            brain.evaluate(data.loader(segments, cache=cache), max_key=f"best_{selects_on(self.protocol)}")
+            loader = self.data.loader(self.data.segments(self.preparation.part(part)), cache=cache)
+            brain.evaluate(loader, max_key=f"best_{selects_on(self.protocol)}")
             metrics[part] = write_predictions(self.folder, self.preparation, part, brain)
         return metrics
 
-    def _feature_cache(self, data: RunData, augmented: Collection[str] = ()) -> FeatureCache:
+    def _feature_cache(self, augmented: Collection[str] = ()) -> FeatureCache:
         return FeatureCache(
             self.system,
             code_of_levels(self.recipe),
-            [data.train, data.evaluation],
+            [self.data.train, self.data.evaluation],
             limit_mb=self.training.feature_cache_mb,
             precision=self.training.feature_precision,
             device=self.training.device,
@@ -199,36 +202,33 @@ class Run:
             progress=self.progress,
         )
 
-    def _probe(self, data: RunData, objective: Objective) -> dict[str, Any]:
+    def _probe(self, objective: Objective) -> dict[str, Any]:
         """Train with pre-trained weights frozen, without augmentation; the system keeps the best epoch's weights."""
         self.system.set_frozen(True)
         settings, rule, path = self.training.probe_settings, stopping_rules(self.protocol)[0], self.folder.path / PROBE
         nothing = Augmentations((), seed=self.recipe.seed, segment_samples=self.recipe.audio.segment_samples)
-        with EpochLog(self.folder, self.recipe, self.say, PROBE) as log, closing(self._feature_cache(data)) as cache:
-            brain = self._brain(settings, data, objective, path, [rule], log)
-            self._fit(brain, data, cache, path.with_suffix(".json"), nothing)
+        with EpochLog(self.folder, self.recipe, self.say, PROBE) as log, closing(self._feature_cache()) as cache:
+            brain = self._brain(settings, objective, path, [rule], log)
+            self._fit(brain, cache, path.with_suffix(".json"), nothing)
             brain.on_evaluate_start(max_key=f"best_{rule}")
         self.system.set_frozen(False)
         best = brain.history.selection(rule).epoch
         self.say(f"The probe ends; training goes on from its epoch {best}.")
         return {"epoch": best, "epochs": len(brain.history.rows), "seconds": brain.history.seconds}
 
-    def _fit(
-        self, brain: SystemBrain, data: RunData, cache: FeatureCache, history: Path, augmentations: Augmentations
-    ) -> None:
+    def _fit(self, brain: SystemBrain, cache: FeatureCache, history: Path, augmentations: Augmentations) -> None:
         """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule."""
         if from_first(lambda: os.path.isfile(history)):
             brain.history.load(history)  # this phase has ended
             torch.set_num_threads(brain.history.threads or torch.get_num_threads())
             return
+        data = self.data
         begins = brain.history.probe is None and brain.checkpointer.last() is None
         cache.fill([data.train, data.evaluation] if self._fits or not augmentations.waves else [data.evaluation])
         fit_augmentations(augmentations, self.recipe, data.train, cache)
         if begins:
             if rank() == 0:
-                brain.history.seconds_before = fit_parts(
-                    self.system, self.recipe, data.train, cache, self.augmentations, shown=self.progress
-                )
+                brain.history.seconds_before = fit_parts(self.recipe, data.train, cache, self.augmentations)
             share_state(self.system)
         if augmentations.waves and self.training.epochs:
             self.say(augmentations.note)
@@ -244,18 +244,17 @@ class Run:
         self.folder.write_json(history.name, brain.history.state_dict())
 
     def _brain(
-        self, training: TrainingSpec, data: RunData, objective: Objective, path: Path, rules: list[str], log: EpochLog
+        self, training: TrainingSpec, objective: Objective, path: Path, rules: list[str], log: EpochLog
     ) -> SystemBrain:
         return SystemBrain(
             self.system,
             objective,
             training=training,
-            sampler=data.training_batches(),
+            sampler=self.data.training_batches(),
             rules=rules,
-            checkpoints=Checkpoints(path, [f"best_{rule}" for rule in rules]),
-            seed=self.recipe.seed,
+            folder=path,
             targets={name: self.preparation.targets[spec.target] for name, spec in self.recipe.model.heads.items()},
-            metrics=data.metrics,
+            metrics=self.data.metrics,
             on_epoch=log,
             say=self.say,
             progress=self.progress,
@@ -278,9 +277,4 @@ class Run:
             levels = self.system.levels.items()
             origin = {"levels": {name: [v.pretrained, v.random_backbone] for name, v in levels}}
             self.folder.write_json(ORIGIN, origin | {"seen": vars(self.seen)})
-        stamp = self.folder.stamp
-        self.folder.write(RECIPE, (f"# NOTE: {stamp}\n" if stamp else "") + dump_yaml(self.recipe.as_dict()))
-        note = {"note": stamp} if stamp else {}
-        utterances = [replace(u, extra={**u.extra, **note}) for u in self.preparation.utterances]
-        path = (self.folder.path / MANIFEST).absolute()
-        self.folder.write(MANIFEST, manifest_text(utterances, path))
+        self.folder.write_inputs(self.recipe, self.preparation.utterances)

@@ -8,21 +8,24 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from toolkit.corpus import Utterance
+from toolkit.corpus.manifests import manifest_text
 from toolkit.corpus.protocols import PROTOCOLS, training_protocol
-from toolkit.corpus.targets import Target
 from toolkit.errors import CheckpointError, one_line
 from toolkit.files import csv_text, locked, read_json, to_cell, write_whole
 from toolkit.recipe.checks import check_value
+from toolkit.recipe.loading import dump_yaml
+from toolkit.recipe.schema import Recipe
 from toolkit.statistics.metrics import summary
+from toolkit.training.preparation import Preparation
 
-RESULTS = "results.json"
+RESULTS = "results.json"  # written last: if it exists, the run is finished
 EPOCHS = "epochs.csv"
 PREDICTIONS = "predictions.csv"
 VALIDATION = "validation.csv"  # only if the validation part is not the test part
@@ -56,18 +59,6 @@ class RunFolder:
         self.path, self.writes = Path(path), writes
         self.stamps: tuple[str, ...] = ()  # warnings about every result, written into every file
 
-    @staticmethod
-    def name(system: str, protocol: str, fold: str, seed: int, identity: str) -> str:
-        """The folder's name: system, protocol, fold, seed and the hash of everything that can change the result."""
-        fold = re.sub(r"[^\w.+-]", "_", fold).lstrip(".")  # a speaker may be called anything
-        fold = fold.encode()[:80].decode(errors="ignore")  # and a file name has at most 255 bytes
-        return f"{system}-{protocol}-{fold}-seed{seed}-{identity}"
-
-    @property
-    def results(self) -> Path:
-        """results.json, written last: if it exists, the run is finished."""
-        return self.path / RESULTS
-
     @property
     def stamp(self) -> str:
         """All stamps in one line."""
@@ -93,6 +84,12 @@ class RunFolder:
                 partial.unlink()  # a killed process left it
             yield
 
+    def trained_with(self, system: str, protocol: str) -> list[Path]:
+        """This folder, then the folders of the same run under other protocols that share its training."""
+        rest = self.path.name.removeprefix(f"{system}-{protocol}-")
+        others = [p for p in PROTOCOLS if p != protocol and training_protocol(p) == training_protocol(protocol)]
+        return [self.path, *(self.path.with_name(f"{system}-{other}-{rest}") for other in others)]
+
     def delete_weights(self) -> None:
         """Delete all checkpoints, the probe's too."""
         for name in (CHECKPOINTS, PROBE) if self.writes else ():
@@ -113,6 +110,14 @@ class RunFolder:
         """As `write`."""
         self.write(name, json.dumps(value, indent=2) + "\n")
 
+    def write_inputs(self, recipe: Recipe, utterances: Iterable[Utterance]) -> None:
+        """Write the recipe and the manifest."""
+        comment = f"# NOTE: {self.stamp}\n" if self.stamp else ""
+        note = {"note": self.stamp} if self.stamp else {}
+        self.write(RECIPE, comment + dump_yaml(recipe.as_dict()))
+        noted = [replace(u, extra={**u.extra, **note}) for u in utterances]
+        self.write(MANIFEST, manifest_text(noted, (self.path / MANIFEST).absolute()))
+
 
 class Result(dict):
     """The content of a finished run's results.json; `folder` is the run's folder."""
@@ -122,12 +127,15 @@ class Result(dict):
         self.folder = path.parent
 
 
-def trained_with(folder: Path, *, system: str, protocol: str, file: str = CHECKPOINTS) -> Path | None:
-    """A file of a run's training, in its folder or in that of the same run under a protocol that shares it."""
-    rest = folder.name.removeprefix(f"{system}-{protocol}-")
-    others = [p for p in PROTOCOLS if p != protocol and training_protocol(p) == training_protocol(protocol)]
-    folders = [folder, *(folder.with_name(f"{system}-{other}-{rest}") for other in others)]
-    return next((path / file for path in folders if os.path.exists(path / file)), None)
+def run_path(preparation: Preparation, versions: Mapping[str, str], pretrained: Mapping[str, str | None]) -> Path:
+    """A run's folder, named by system, protocol, fold, seed and the hash of everything that can change the result."""
+    recipe, fold = preparation.source.recipe, preparation.fold
+    plain = recipe.as_dict() | {"fold": fold.name} | ({} if "test" in preparation.evaluated else {"tested": False})
+    plain["protocol"]["name"] = training_protocol(fold.protocol)  # protocols that share a training share the hash
+    identity = run_hash(plain, manifest_rows(preparation.utterances), versions, pretrained)
+    # a speaker may be called anything, and a file name has at most 255 bytes
+    speaker = re.sub(r"[^\w.+-]", "_", fold.name).lstrip(".").encode()[:80].decode(errors="ignore")
+    return Path(recipe.output_folder) / f"{recipe.name}-{fold.protocol}-{speaker}-seed{recipe.seed}-{identity}"
 
 
 def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
@@ -149,22 +157,13 @@ def read_results(path: Path, *, trials: bool = False) -> dict[str, Any]:
     return results
 
 
-def validation_score(row: Mapping[str, Any]) -> float:
-    """WA + UA of the validation part, from a row of epochs.csv or from results.json."""
-    return Target.selection_score({name.removeprefix("valid_"): v for name, v in row.items() if "valid_" in name})
-
-
 def run_hash(
     recipe: Mapping[str, Any],  # resolved, plain
     manifest: Iterable[Mapping[str, Any]],  # from `manifest_rows`
     versions: Mapping[str, str],  # distribution -> its `code_version`
-    # level -> which weights it starts from, since `random` now may be a download later
-    pretrained: Mapping[str, str | None] | None = None,
+    pretrained: Mapping[str, str | None] | None = None,  # level -> weights, since `random` now may be a download later
 ) -> str:
-    """Eight hexadecimal digits that change with anything that can change a run's result, except the content of files.
-
-    Audio counts by its files' names, pre-trained weights by the name that their level gives them.
-    """
+    """Eight hexadecimal digits that change with anything that can change a run's result, except what files contain."""
     recipe = {key: value for key, value in recipe.items() if key not in IRRELEVANT[""]}
     if "training" in recipe:
         recipe["training"] = {k: v for k, v in recipe["training"].items() if k not in IRRELEVANT["training"]}

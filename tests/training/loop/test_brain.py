@@ -12,9 +12,7 @@ from toolkit.data.seeding import seed_all
 from toolkit.errors import ToolkitError
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import READ_EVERY, SKIPS_IN_A_ROW, SystemBrain
-from toolkit.training.loop.checkpoints import Checkpoints
 from toolkit.training.loop.objective import build_objective
-from toolkit.training.loop.optimizers import parameter_groups
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run_data import RunData
 
@@ -35,8 +33,7 @@ def make_brain(tmp_path):
             training=replace(preparation.source.recipe.training, device="cpu"),
             sampler=data.training_batches(),
             rules=("valid",),
-            checkpoints=Checkpoints(tmp_path / "checkpoints"),
-            seed=1,
+            folder=tmp_path / "checkpoints",
             targets={},
             metrics=data.metrics,
             on_epoch=lambda history: None,
@@ -174,7 +171,7 @@ def test_a_training_that_has_run_out_of_patience_resumes_in_no_epoch(make_brain)
 def test_frozen_parameters_are_in_no_group_and_the_others_in_one(make_brain):
     brain, _ = make_brain()
     brain.system.levels["mfcc"].requires_grad_(False)
-    groups = parameter_groups(brain.system, brain.objective, brain.training)
-    assert list(groups) == ["fusion", "heads"]
-    grouped = {id(p) for ((factor, parameters),) in groups.values() for p in parameters}
-    assert grouped == {id(p) for p in brain.modules.parameters() if p.requires_grad}
+    brain.init_optimizers()
+    fusion, heads = (group["params"] for group in brain.optimizer_groups)
+    assert {*map(id, fusion)} <= {*map(id, brain.system.fusion.parameters())}
+    assert {id(p) for p in [*fusion, *heads]} == {id(p) for p in brain.modules.parameters() if p.requires_grad}

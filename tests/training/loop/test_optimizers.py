@@ -10,7 +10,7 @@ from torch import nn
 
 from toolkit.errors import RecipeError
 from toolkit.recipe.training import GroupSpec, OptimizerSpec, TrainingSpec
-from toolkit.training.loop.optimizers import OPTIMIZERS, build_optimizers, parameter_groups, step_where
+from toolkit.training.loop.optimizers import OPTIMIZERS, build_optimizers, step_where
 from toolkit.training.preparation import load_source
 
 ARGS = [
@@ -27,9 +27,15 @@ IDS = ["-".join((name, *args)) for name, args in ARGS]
 each_optimizer = pytest.mark.parametrize(("name", "args"), ARGS, ids=IDS)
 
 
+def optimizers_of(training: TrainingSpec, levels: dict | None = None, **parts: nn.Module) -> dict:
+    others = dict.fromkeys(("covariates", "fusion", "heads"), nn.Module())
+    return build_optimizers(Mock(**{**others, **parts}, levels=levels or {}), nn.Module(), training)
+
+
 def build(name: str, args: dict, weight: nn.Parameter, device: str = "cpu") -> torch.optim.Optimizer:
     spec = OptimizerSpec(name=name, learning_rate=0.1, weight_decay=0.01, args=args)
-    (optimizer,) = build_optimizers({"heads": [(1.0, [weight])]}, TrainingSpec(optimizer=spec, device=device)).values()
+    training = TrainingSpec(optimizer=spec, device=device)
+    (optimizer,) = optimizers_of(training, heads=nn.ParameterList([weight])).values()
     return optimizer
 
 
@@ -106,8 +112,8 @@ def test_a_group_adds_its_arguments_to_those_of_the_same_optimizer():
             "heads": GroupSpec(name="adam", args={"betas": [0.5, 0.6]}),
         },
     )
-    groups = {name: [(1.0, [nn.Parameter(torch.ones(1))])] for name in ("mfcc", "fusion", "heads")}
-    optimizers = build_optimizers(groups, training)
+    level, fusion, heads = (nn.ParameterList([nn.Parameter(torch.ones(1))]) for _ in range(3))
+    optimizers = optimizers_of(training, {"mfcc": level}, fusion=fusion, heads=heads)
     mfcc, fusion = optimizers["optimizer-sgd"].param_groups
     assert (mfcc["momentum"], mfcc["dampening"], mfcc["base_lr"]) == (0.8, 0.5, 0.5)
     assert (fusion["momentum"], fusion["dampening"], fusion["base_lr"]) == (0.9, 0.5, 1e-5)
@@ -117,14 +123,14 @@ def test_a_group_adds_its_arguments_to_those_of_the_same_optimizer():
 def test_the_rate_decays_from_the_top_layer_down():
     training = TrainingSpec(device="cpu", groups={"whisper": GroupSpec(learning_rate=0.8, layer_decay=0.5)})
     below, first, top, norm = parameters = [nn.Parameter(torch.ones(1)) for _ in range(4)]
-    system, level = Mock(covariates=nn.Module(), fusion=nn.Module(), heads=nn.Module()), nn.ParameterList(parameters)
-    system.levels, level.layer_parameters = {"whisper": level}, lambda: [[below], [first], [top]]
-    (optimizer,) = build_optimizers(parameter_groups(system, nn.Module(), training), training).values()
+    level = nn.ParameterList(parameters)
+    level.layer_parameters = lambda: [[below], [first], [top]]
+    (optimizer,) = optimizers_of(training, {"whisper": level}).values()
     found = [(group["base_lr"], [id(p) for p in group["params"]]) for group in optimizer.param_groups]
     assert found == [(0.8, [id(top), id(norm)]), (0.4, [id(first)]), (0.2, [id(below)])]
     level.layer_parameters = list
     with pytest.raises(RecipeError, match="whisper has no layers of pre-trained weights"):
-        parameter_groups(system, nn.Module(), training)
+        optimizers_of(training, {"whisper": level})
 
 
 @pytest.mark.parametrize(

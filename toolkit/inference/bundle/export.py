@@ -27,7 +27,16 @@ from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.statistics.confidence import Confidence, at_temperature
 from toolkit.training.predictions import Answers, read_answers, read_confidence
 from toolkit.training.preparation import find_targets
-from toolkit.training.run_folder import MANIFEST, ORIGIN, RECIPE, RESULTS, manifest_rows, read_results, trained_with
+from toolkit.training.run_folder import (
+    CHECKPOINTS,
+    MANIFEST,
+    ORIGIN,
+    RECIPE,
+    RESULTS,
+    RunFolder,
+    manifest_rows,
+    read_results,
+)
 
 if TYPE_CHECKING:
     from toolkit.model.system import System
@@ -168,10 +177,11 @@ def _trained_system(run: TrainedRun) -> "System":
     from toolkit.training.init_from import build_to_train
     from toolkit.training.loop.checkpoints import Checkpoints, load_state
 
-    checkpoints = trained_with(run.folder, system=run.recipe.name, protocol=run.fold.protocol)
-    if checkpoints is None:
+    same_training = RunFolder(run.folder).trained_with(run.recipe.name, run.fold.protocol)
+    folders = [folder / CHECKPOINTS for folder in same_training if os.path.isdir(folder / CHECKPOINTS)]
+    if not folders:
         raise BundleError(f"{run.folder} has no checkpoints, and nothing else holds its weights: train it again.")
-    best = Checkpoints(checkpoints).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
+    best = Checkpoints(folders[0]).best(f"best_{selects_on(run.fold.protocol)}", run.results["epoch"])
     with torch.random.fork_rng(devices=[]):
         system = build_to_train(run.recipe, run.targets)
     load_state(system, best / "system.ckpt")

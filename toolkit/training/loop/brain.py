@@ -2,16 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain, zip_longest
+from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
 import torch
 from torch import Tensor, nn
 
-from toolkit.contracts import ModelOutput
 from toolkit.corpus.targets import Target
 from toolkit.data.batches import EpochBatches
 from toolkit.data.loaders import SegmentLoader
@@ -28,41 +28,11 @@ from toolkit.terminal import doing
 from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective
-from toolkit.training.loop.optimizers import Average, Schedule, build_optimizers, parameter_groups, step_where
+from toolkit.training.loop.optimizers import Average, Schedule, build_optimizers, step_where
 from toolkit.training.loop.train_step import TrainStep, compile_system, on_ranks
 
 READ_EVERY = 20  # batches between two readings of losses and skips
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up
-
-
-class UtteranceOutputs:
-    """Means of each head's `scores` and of `embeddings`; ranks add batches, and `finish` joins them in their order."""
-
-    def __init__(self, heads: Mapping[str, Target], embeddings: Iterable[str] = ()):
-        self.scores, self.embeddings = UtteranceMeans(), UtteranceMeans()
-        self._heads, self._kept = dict(heads), tuple(embeddings)
-        self._pending: list[tuple] = []  # batches of this rank that the others do not have yet
-
-    def add(self, batch: Batch, output: ModelOutput) -> None:
-        """Add a batch. Raises: ToolkitError if a head's scores are not finite."""
-        scores = {name: target.scores(output.logits[name]).cpu().numpy() for name, target in self._heads.items()}
-        for name, values in scores.items():
-            if not np.isfinite(values).all():
-                remedy = "Lower training.optimizer.learning_rate, or set training.max_grad_norm."
-                raise ToolkitError(f"Head {name!r} gives scores that are not finite: the weights diverged. {remedy}")
-        embeddings = {name: output.embeddings[name].float().cpu().numpy() for name in self._kept}
-        self._pending.append((batch.utterances.numpy(), batch.weights.numpy(), scores, embeddings))
-        if ranks() == 1:
-            self.finish()
-
-    def finish(self) -> None:
-        """After the last batch: give every rank the outputs of all."""
-        by_rank, self._pending = gathered(self._pending), []
-        for part in chain.from_iterable(zip_longest(*by_rank)):  # batch 0 of rank 0, batch 0 of rank 1, ...
-            if part is not None:
-                utterances, weights, scores, embeddings = part
-                self.scores.add(utterances, weights, scores)
-                self.embeddings.add(utterances, weights, embeddings)
 
 
 class SystemBrain(sb.Brain):
@@ -81,8 +51,7 @@ class SystemBrain(sb.Brain):
         training: TrainingSpec,  # the recipe's settings, with the device
         sampler: EpochBatches,
         rules: Sequence[str],  # parts whose score decides when to stop, such as ("valid",) or ("valid", "test")
-        checkpoints: Checkpoints,
-        seed: int,
+        folder: Path,  # of its checkpoints
         targets: Mapping[str, Target],  # head -> what it predicts
         metrics: Callable[[UtteranceMeans], Mapping[str, float]],  # scores -> an epoch's metrics, by history column
         on_epoch: Callable[[History], None],  # called after each epoch, before its checkpoint is saved
@@ -91,9 +60,10 @@ class SystemBrain(sb.Brain):
     ):
         options = {"device": training.device, "precision": training.precision, "eval_precision": training.precision}
         modules = {"system": system, "objective": objective}
+        checkpoints = Checkpoints(folder, [f"best_{rule}" for rule in rules])
         super().__init__(modules, run_opts=options | {"noprogressbar": not progress}, checkpointer=checkpoints)
         self.system, self.objective = system, objective
-        self.training, self.seed, self.targets, self.metrics = training, seed, targets, metrics
+        self.training, self.targets, self.metrics = training, targets, metrics
         fitted = any(head.fits for head in system.heads.values())
         self.history, self.train_sampler = History(rules, training, first=0 if fitted else 1), sampler
         self.on_epoch, self.say = on_epoch, say
@@ -112,8 +82,7 @@ class SystemBrain(sb.Brain):
 
     def init_optimizers(self):
         """Build the optimizers and their schedule."""
-        groups = parameter_groups(self.system, self.objective, self.training)
-        self.optimizers_dict = build_optimizers(groups, self.training)
+        self.optimizers_dict = build_optimizers(self.system, self.objective, self.training)
         self.checkpointer.parts |= self.optimizers_dict
         steps_per_epoch = -(-len(self.train_sampler) // self.training.accumulate)
         self.schedule = Schedule(self.training, total_steps=self.training.epochs * steps_per_epoch)
@@ -159,7 +128,7 @@ class SystemBrain(sb.Brain):
             batch = batch if self.train_sampler.has_rows(self.step) else batch.unlabelled()
         closes = self.step % self.training.accumulate == 0 or self.step == len(self.train_sampler)
         # rank 0 draws the numbers of a single process
-        seed_all(self.seed, "step", self.history.epoch, self.step, *([rank()] if rank() else []))
+        seed_all(self.train_sampler.seed, "step", self.history.epoch, self.step, *([rank()] if rank() else []))
         with nullcontext() if closes or ranks() == 1 else self.train_step.no_sync():  # gradients stay with their rank
             with self.training_ctx:
                 loss = self.train_step(batch.to(self.device), batch.targets, whole)
@@ -253,15 +222,21 @@ class SystemBrain(sb.Brain):
             self.avg_train_loss = self.avg_train_loss if self.step else None
             self.train_sampler.skip = self.step
         else:
-            embeddings = self.system.fusion.sizes if stage == sb.Stage.TEST else ()
-            self.outputs = UtteranceOutputs(self.targets, embeddings)
+            self.outputs: list[tuple] = []  # of this rank's batches
 
     def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> None:
-        """Add a batch to the outputs."""
+        """Add a batch to the outputs. Raises: ToolkitError if a head's scores are not finite."""
         on_device = batch.to(self.device)
         with self.evaluation_ctx:
             output = self.tested(on_device.inputs, on_device.covariates)
-        self.outputs.add(batch, output)
+        scores = {name: target.scores(output.logits[name]).cpu().numpy() for name, target in self.targets.items()}
+        for name, values in scores.items():
+            if not np.isfinite(values).all():
+                remedy = "Lower training.optimizer.learning_rate, or set training.max_grad_norm."
+                raise ToolkitError(f"Head {name!r} gives scores that are not finite: the weights diverged. {remedy}")
+        kept = output.embeddings.items() if stage == sb.Stage.TEST else ()
+        embeddings = {name: values.float().cpu().numpy() for name, values in kept}
+        self.outputs.append((batch.utterances.numpy(), batch.weights.numpy(), scores, embeddings))
         doing("test" if stage == sb.Stage.TEST else f"evaluation of epoch {self.history.epoch}")
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float | None, epoch: int | None = None):
@@ -272,9 +247,14 @@ class SystemBrain(sb.Brain):
             if self.training.average.name == "swa":
                 self.average.add(epoch)
             return
-        self.outputs.finish()
+        self.scores, self.embeddings = UtteranceMeans(), UtteranceMeans()
+        for part in chain.from_iterable(zip_longest(*gathered(self.outputs))):  # batch 0 of rank 0, of rank 1, ...
+            if part is not None:
+                utterances, weights, scores, embeddings = part
+                self.scores.add(utterances, weights, scores)
+                self.embeddings.add(utterances, weights, embeddings)
         if stage == sb.Stage.VALID:
-            row = {"epoch": epoch, "train_loss": self.train_loss, **self.metrics(self.outputs.scores)}
+            row = {"epoch": epoch, "train_loss": self.train_loss, **self.metrics(self.scores)}
             self.history.rows.append(row | {"seconds": time.monotonic() - self.epoch_start})
             self.history.seconds_before = 0.0
             self.on_epoch(self.history)

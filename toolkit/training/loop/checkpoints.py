@@ -56,8 +56,8 @@ def damage(folder: Path) -> str | None:
 class Checkpoints:
     """The checkpoints of a training: folders with the states of all `parts`, and the SHA-256 of every file.
 
-    The last one is kept, and the best by each of `keys` of their meta, such as "best_valid". If several ranks train
-    together, rank 0 writes, lists and deletes while the others wait; each then loads the checkpoint that rank 0 found.
+    The last one is kept, and the best by each of `keys` of their meta, such as "best_valid". Of several ranks, rank 0
+    writes, lists and deletes while the others wait; each then loads the checkpoint that rank 0 found.
     """
 
     def __init__(self, folder: str | Path, keys: Iterable[str] = ()):
@@ -65,7 +65,6 @@ class Checkpoints:
         self.parts: dict[str, Any] = {}
         self._verdicts: dict[Path, str | None] = {}
         if rank() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for partial in self.folder.glob(".CKPT*.partial"):
                 shutil.rmtree(partial, ignore_errors=True)  # a killed process left it
 

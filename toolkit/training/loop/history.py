@@ -11,20 +11,18 @@ from toolkit.recipe.training import TrainingSpec
 
 
 class Selection(NamedTuple):
-    """The epoch that a rule selects (if there is none yet, one before the first), and whether its patience ran out."""
+    """What a rule selects."""
 
-    epoch: int
-    stopped: bool
+    epoch: int  # one before the first if there is none yet
+    stopped: bool  # whether its patience ran out
 
 
 class History:
-    """The rows of epochs.csv and the count of skipped steps; part of every checkpoint.
-
-    Args: rules: parts whose score decides when to stop; first: 0 if a fitted system is validated before it trains.
-    """
+    """The rows of epochs.csv and the count of skipped steps; part of every checkpoint."""
 
     def __init__(self, rules: Sequence[str], training: TrainingSpec, *, first: int = 1):
-        self.rules, self.training, self.first = tuple(rules), training, first
+        self.rules, self.training = tuple(rules), training  # parts whose score decides when to stop
+        self.first = first  # 0 if a fitted system is validated before it trains
         self.rows: list[dict[str, Any]] = []
         self.skipped_steps = 0
         self.probe: dict[str, Any] | None = None  # how the probe before this training ended
@@ -48,7 +46,7 @@ class History:
         """
         best, best_score, patience = self.first - 1, float("-inf"), self.training.patience
         for epoch, row in enumerate(self.rows, start=self.first):
-            score = Target.selection_score({name.removeprefix(f"{rule}_"): value for name, value in row.items()})
+            score = Target.selection_score(row, rule)
             if score > best_score:
                 best, best_score = epoch, score
             elif patience is not None and epoch - best >= patience and epoch > self.training.min_epochs:

@@ -1,8 +1,7 @@
 """The objective that a training minimises: the weighted sum of a recipe's losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,8 +18,7 @@ from toolkit.recipe.schema import EVERY_HEAD, LossSpec, Recipe, names_in
 Targets = Mapping[str, Tensor]  # name -> class indices [batch], UNKNOWN where it is missing; on the CPU
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """One loss of the sum."""
 
     loss: Loss
@@ -49,7 +47,7 @@ class Objective(nn.Module):
 
         For mixed rows, a loss is computed with the rows' own targets and with their partners', and the two are added
         by their shares. Partners are a permutation, so that both have one denominator: class weights stay right.
-        `whole` holds the targets of all ranks' rows, if several ranks train together.
+        `whole`: the targets of all ranks' rows.
         """
         values = {}
         for name, term in self.terms.items():
@@ -104,10 +102,17 @@ class CovariateLoss(Loss):
 
 def refuse_untrained(recipe: Recipe, system: System) -> None:
     """Raise RecipeError if a part would keep random weights, or a probe would freeze nothing."""
-    if not recipe.training.epochs and (untrained := _untrained(recipe, system)):
+    # neither fitted nor pre-trained (or stamped as random in place of that)
+    untrained = [f"model.heads.{name}" for name, head in system.heads.items() if not head.fits]
+    untrained += [f"model.covariates.{name}" for name in system.covariates]
+    if recipe.training.init_from is None:
+        parts = {f"model.levels.{n}": v for n, v in system.levels.items() if not (v.pretrained or v.random_backbone)}
+        parts["model.fusion"] = system.fusion
+        untrained += [name for name, part in parts.items() if any(p.requires_grad for p in part.parameters())]
+    if untrained and not recipe.training.epochs:
         problem = f"training.epochs is 0, which trains nothing, and {join(untrained)} would stay random"
-        parts = "a fitted head (discriminant) and parts without such weights (concat with project: false)"
-        raise RecipeError(f"{problem}: train for some epochs, or take {parts}.")
+        others = "a fitted head (discriminant) and parts without such weights (concat with project: false)"
+        raise RecipeError(f"{problem}: train for some epochs, or take {others}.")
     if recipe.training.probe.epochs:
         if not system.set_frozen(True):
             problem = "training.probe trains with pre-trained weights frozen, and no level here trains any"
@@ -130,17 +135,6 @@ def build_objective(recipe: Recipe, system: System, class_counts: Mapping[str, S
         if spec.source == "predicted":
             terms[f"covariate {name}"] = Term(CovariateLoss(), name, "covariate_logits", name, spec.weight)
     return Objective(terms)
-
-
-def _untrained(recipe: Recipe, system: System) -> list[str]:
-    """Parts with weights that are neither fitted nor pre-trained (or stamped as random ones in place of these)."""
-    names = [f"model.heads.{name}" for name, head in system.heads.items() if not head.fits]
-    names += [f"model.covariates.{name}" for name in system.covariates]
-    if recipe.training.init_from is None:
-        parts = {f"model.levels.{n}": v for n, v in system.levels.items() if not (v.pretrained or v.random_backbone)}
-        parts["model.fusion"] = system.fusion
-        names += [name for name, part in parts.items() if any(p.requires_grad for p in part.parameters())]
-    return names
 
 
 def _term(spec: LossSpec, on: str, recipe: Recipe, system: System, class_counts: Mapping[str, Sequence[int]]) -> Term:

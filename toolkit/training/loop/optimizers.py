@@ -1,8 +1,6 @@
 """Optimizers, learning-rate schedules, averages of weights; a step is taken or skipped without asking the device."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, get_args
 
@@ -13,7 +11,7 @@ from torch.optim import Optimizer, lr_scheduler
 from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
 from toolkit.plugins.signatures import check_arguments
-from toolkit.recipe.training import AverageSpec, OptimizerName, OptimizerSpec, ScheduleSpec, TrainingSpec
+from toolkit.recipe.training import AverageSpec, OptimizerName, OptimizerSpec, TrainingSpec
 from toolkit.training.loop.objective import Objective
 
 CLASSES = {cls.__name__.lower(): cls for cls in vars(optim).values() if isinstance(cls, type)}
@@ -24,21 +22,30 @@ KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # torch's argume
 # Arguments that the training loop sets.
 OPTIMIZER_GIVEN = ("params", "foreach", "fused", "capturable", "differentiable")
 SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
-Groups = list[tuple[float, list[nn.Parameter]]]  # of a part: (factor of the learning rate, parameters) of each group
 
 
-def build_optimizers(parts: Mapping[str, Groups], training: TrainingSpec) -> dict[str, Optimizer]:
-    """One optimizer for each kind that the recipe names, under "optimizer-adamw" and so on.
+def build_optimizers(system: System, objective: Objective, training: TrainingSpec) -> dict[str, Optimizer]:
+    """One optimizer for each kind that the recipe names, under "optimizer-adamw" and so on; fused if possible.
 
-    Optimizers are fused if possible: they pass over parameters and state once, and the device can skip a step.
-    `base_lr` of a group is its rate before the schedule.
+    A fused one passes over parameters and state once, and the device can skip a step. With a `layer_decay` a level's
+    rate falls from its top layer down; parameters outside all layers have the top's.
     """
-    by_kind: dict[str, list[dict[str, Any]]] = {}
-    for name, groups in parts.items():
+    parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
+    parts |= {"heads": system.heads, "losses": objective}
+    by_kind: dict[str, list[dict[str, Any]]] = {}  # parameter groups
+    for name, part in parts.items():
         settings = training.group_settings(name)
         options = _options(settings)
-        for factor, parameters in groups:
-            group = {"params": parameters, "base_lr": settings.learning_rate * factor, **options}
+        decay = training.groups[name].layer_decay if name in training.groups else 1.0
+        layers = part.layer_parameters() if name in system.levels and decay != 1.0 else ()
+        depth = {id(p): d for d, layer in enumerate(reversed(layers)) for p in layer}
+        by_depth: dict[int, list[nn.Parameter]] = {}
+        for parameter in (p for p in part.parameters() if p.requires_grad):
+            by_depth.setdefault(depth.get(id(parameter), 0), []).append(parameter)
+        if by_depth and decay != 1.0 and not layers:
+            raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
+        for d, parameters in sorted(by_depth.items()):
+            group = {"params": parameters, "base_lr": settings.learning_rate * decay**d, **options}
             by_kind.setdefault(settings.name, []).append(group)
     built, supported = {}, torch.device(training.device).type in ("cpu", "cuda")
     for kind, groups in by_kind.items():
@@ -60,28 +67,6 @@ def step_where(optimizer: Optimizer, taken: Tensor) -> None:
     optimizer.grad_scale, optimizer.found_inf = None, (~taken).float()  # as a GradScaler sets them
     optimizer.step()
     del optimizer.grad_scale, optimizer.found_inf
-
-
-def parameter_groups(system: System, objective: Objective, training: TrainingSpec) -> dict[str, Groups]:
-    """Parameters that are trained, by part: each level by its name, then covariates, fusion, heads, losses.
-
-    With a `layer_decay` a level's rate falls from its top layer down; parameters outside all layers have the top's.
-    """
-    parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
-    parts |= {"heads": system.heads, "losses": objective}
-    trained: dict[str, Groups] = {}
-    for name, part in parts.items():
-        decay = training.groups[name].layer_decay if name in training.groups else 1.0
-        layers = system.levels[name].layer_parameters() if name in system.levels and decay != 1.0 else ()
-        depth = {id(p): d for d, layer in enumerate(reversed(layers)) for p in layer}
-        by_depth: dict[int, list[nn.Parameter]] = {}
-        for parameter in (p for p in part.parameters() if p.requires_grad):
-            by_depth.setdefault(depth.get(id(parameter), 0), []).append(parameter)
-        if by_depth and decay != 1.0 and not layers:
-            raise RecipeError(f"training.groups.{name}.layer_decay: {name} has no layers of pre-trained weights.")
-        if by_depth:
-            trained[name] = [(decay**d, parameters) for d, parameters in sorted(by_depth.items())]
-    return trained
 
 
 def _options(settings: OptimizerSpec) -> dict[str, Any]:
@@ -130,8 +115,8 @@ SCHEDULES: dict[str, type[lr_scheduler.LRScheduler]] = {
 class Schedule:
     """The factor of all learning rates at each optimizer step: a linear warm-up, then the recipe's schedule.
 
-    One of torch's schedulers runs on a parameter of its own whose learning rate is 1. Its values depend only on the
-    number of the step, so checkpoints do not hold it: a resumed run steps it to where it was.
+    One of torch's schedulers runs on a parameter of its own whose learning rate is 1. Its values depend on the step
+    alone, so checkpoints do not hold it: a resumed run steps it to where it was.
     """
 
     def __init__(self, training: TrainingSpec, total_steps: int):
@@ -155,22 +140,16 @@ class Schedule:
 
 def check_optimizers(training: TrainingSpec) -> None:
     """Try a recipe's optimizers and schedule. Raises: RecipeError if an argument does not fit, with its location."""
-    for settings in (training.optimizer, *map(training.group_settings, training.groups)):
-        parameter = nn.Parameter(torch.zeros(1))
+    for spec in (training.optimizer, *map(training.group_settings, training.groups), training.schedule):
+        parameter, noun = nn.Parameter(torch.zeros(1)), "schedule" if spec is training.schedule else "optimizer"
         parameter.grad = torch.zeros(1)
-        with _refused("optimizer", settings):
-            OPTIMIZERS[settings.name]([parameter], **_options(settings)).step()
-    with _refused("schedule", training.schedule):
-        Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
-
-
-@contextmanager
-def _refused(noun: str, spec: OptimizerSpec | ScheduleSpec) -> Iterator[None]:
-    """Turn an error of torch into a RecipeError with the location of the arguments."""
-    try:
-        yield
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise RecipeError(f"{spec.where.child('args')}: {noun} {spec.name!r}: {one_line(error)}") from None
+        try:
+            if noun == "optimizer":
+                OPTIMIZERS[spec.name]([parameter], **_options(spec)).step()
+            else:
+                Schedule(training, total_steps=training.warmup_steps + 2).factor(training.warmup_steps + 1)
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            raise RecipeError(f"{spec.where.child('args')}: {noun} {spec.name!r}: {one_line(error)}") from None
 
 
 class Average:

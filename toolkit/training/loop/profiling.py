@@ -22,8 +22,7 @@ STEP, WAITING = "step", "waiting for a batch"
 def profiled_steps(brain: SystemBrain, path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Record some steps of the training in this block with torch.profiler, and report them as soon as they are over.
 
-    The forward pass of each part of the system, and each part of the step itself, is marked in the trace, which is in
-    Chrome's format, compressed if `path` ends in .gz. The marks stay on the brain.
+    The trace is in Chrome's format, compressed if `path` ends in .gz. Marks of the parts of a step stay on the brain.
     """
     names = _mark_parts(brain)
     steps = schedule(wait=0, warmup=LEFT_OUT, active=RECORDED, repeat=1)

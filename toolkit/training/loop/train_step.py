@@ -28,10 +28,9 @@ class TrainStep(nn.Module):
 
 
 def on_ranks(step: TrainStep) -> DistributedDataParallel:
-    """The same step with gradients averaged over the ranks; its parameters become those of rank 0.
+    """The same step with gradients averaged over the ranks; its parameters become those of rank 0, its buffers do not.
 
     On some rank a step may not use all parameters (a dropped layer, a loss without rows): DDP searches for unused ones.
-    Buffers are not broadcast: those that change are the same on all ranks, or averaged after the step.
     """
     # torch 2.14 has a new name for the option and warns of the old one
     known = signature(DistributedDataParallel.__init__).parameters
@@ -40,11 +39,10 @@ def on_ranks(step: TrainStep) -> DistributedDataParallel:
 
 
 def compile_system(system: System, *, backend: str = "inductor") -> None:
-    """Compile the levels' `encode` and the fusion for training; parameters keep their names.
+    """Compile the fusion and the `encode` of levels without recurrent layers for training, and nothing in eval() mode.
 
-    Front ends, heads and losses are not compiled, nor levels with recurrent layers, which torch.compile leaves out, nor
-    anything in eval() mode. If all segments have one length, each batch size is compiled separately, so that the result
-    does not depend on which size came first. Otherwise the same code serves all lengths.
+    If all segments have one length, each batch size is compiled separately, so that the result does not depend on which
+    size came first. Otherwise the same code serves all lengths.
     """
     settings = {"dynamic": system.fixed_samples is None, "backend": backend}
     if backend == "inductor" and "deterministic" in torch._inductor.list_options():
