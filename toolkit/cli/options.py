@@ -28,7 +28,7 @@ def _pairs(ctx: click.Context, option: click.Parameter, text: str | None) -> dic
 
 def _all_pairs(ctx: click.Context, option: click.Parameter, words: Sequence[str]) -> dict[str, str]:
     """NAME=VALUE,... of each word, as one dict."""
-    return _pairs(ctx, option, ",".join(words) or None) or {}
+    return _pairs(ctx, option, ",".join(words) if words else None) or {}
 
 
 def names(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:

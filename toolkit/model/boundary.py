@@ -1,7 +1,7 @@
 """Checks of what plugins declare and return, where it enters the core: errors name the plugin, the method and the rule.
 
-Types and shapes are checked at every call, since that does not wait for a device. Values are checked to be finite once
-for each method, and only in plugins of other distributions.
+Types and shapes are checked at every call, since that does not wait for a device. Values and lengths are checked once for
+each method, and only in plugins of other distributions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,6 +45,9 @@ def _check_finite_once(part: nn.Module, method: str, name: str, value: Seq | Ten
         done.add((method, name))
         values = value.zeroed().values if isinstance(value, Seq) else value
         require_rule(part, method, bool(values.isfinite().all()), "finite values", "NaN or infinity")
+        if isinstance(value, Seq):
+            frames, longest = value.values.shape[1], int(value.lengths.max())
+            require_rule(part, method, longest <= frames, "lengths within its frames", f"{longest} of {frames} frames")
 
 
 def checked_embeddings(fusion: Fusion, value: Any, *, rows: int) -> dict[str, Tensor]:
