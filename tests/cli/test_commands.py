@@ -20,8 +20,8 @@ from toolkit.cli.options import names
         ("show-plugin a b c", "toolkit show-plugin: One plugin at a time: [KIND] NAME."),
         ("train a.yaml --fold=", "toolkit train: --fold is empty: leave it out or give a value."),
         ("experiment a.yaml --output o --gpus=", "toolkit experiment: --gpus is empty: leave it out or give a value."),
-        ("evaluate a b --map=", "toolkit evaluate: Invalid value for '--map': LABEL=CLASS,... is needed, each name once, "
-         "not ''."),
+        ("evaluate a b --map=", "toolkit evaluate: Invalid value for '--map': LABEL=CLASS,... is needed, each name "
+         "once, not ''."),
         ("train --fold=a", "toolkit train: Missing argument 'RECIPE [--KEY VALUE]...'."),
     ],
 )  # fmt: skip

@@ -56,7 +56,7 @@ def test_everything_that_features_depend_on_changes_the_key():
 def test_front_end_args_that_json_cannot_hold_are_the_plugins_fault(wrong):
     one = One()
     one.front_end_args = wrong
-    with pytest.raises(FailedPlugin, match="^One: `front_end_args` must be a dict that JSON can hold: TypeError: "):
+    with pytest.raises(FailedPlugin, match=r"^One: `front_end_args` must be a dict that JSON can hold: TypeError: "):
         key(one)
 
 

@@ -169,7 +169,7 @@ def test_anything_but_a_recipe_file_is_refused_with_what_is_needed(write, tmp_pa
         load_recipe(tmp_path / "named.yaml")
     with refused(r"^README\.md: a mapping is needed"):
         load_recipe(tmp_path / "README.md")
-    with refused(r"^No recipe test_anything_but_a_recipe"):
+    with refused(r" is a folder, not a recipe: name a \.yaml file in it\.$"):
         load_recipe(tmp_path)
 
 

@@ -1,7 +1,7 @@
 """Checks of what plugins declare and return, where it enters the core: errors name the plugin, the method and the rule.
 
-Types and shapes are checked at every call, since that does not wait for a device. Values and lengths are checked once for
-each method, and only in plugins of other distributions.
+Types and shapes are checked at every call, since that does not wait for a device. Values and lengths are checked once
+for each method, and only in plugins of other distributions.
 """
 
 from collections.abc import Mapping, Sequence

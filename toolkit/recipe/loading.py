@@ -56,6 +56,8 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     candidates = [Path(folder or "") / name, Path(name)]
     found = next(filter(isfile, candidates), None) or shipped_recipes().get(str(name))
     if found is None:
+        if folder := next(filter(isdir, candidates), None):
+            raise RecipeError(f"{folder} is a folder, not a recipe: name a .yaml file in it.")
         looked = " and ".join(dict.fromkeys(str(candidate.absolute().parent) for candidate in candidates))
         raise RecipeError(f"No recipe {Path(name).name} in {looked}.{_nearby(candidates)}")
     return found
