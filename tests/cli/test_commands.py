@@ -20,9 +20,11 @@ from toolkit.cli.options import names
         ("show-plugin a b c", "toolkit show-plugin: One plugin at a time: [KIND] NAME."),
         ("train a.yaml --fold=", "toolkit train: --fold is empty: leave it out or give a value."),
         ("experiment a.yaml --output o --gpus=", "toolkit experiment: --gpus is empty: leave it out or give a value."),
+        ("evaluate a b --map=", "toolkit evaluate: Invalid value for '--map': LABEL=CLASS,... is needed, each name "
+         "once, not ''."),
         ("train --fold=a", "toolkit train: Missing argument 'RECIPE [--KEY VALUE]...'."),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_is_one_line_with_what_is_near(words, line):
     done = CliRunner().invoke(main, words.split(), prog_name="toolkit")
     command = line.partition(":")[0]

@@ -10,6 +10,7 @@ from throwaway import good, install
 from toolkit.contracts import Extractor
 from toolkit.data.front_ends import code_of_levels, named_front_end
 from toolkit.data.segments import SegmentSet
+from toolkit.errors import FailedPlugin
 from toolkit.plugins.registry import default_registry
 from toolkit.training.preparation import load_source
 
@@ -43,6 +44,14 @@ def test_everything_that_features_depend_on_changes_the_key():
     changed += [key(one, fixed_samples=48000), key(one, precision="fp16"), key(one, device="cuda")]
     again.front_end_args = {"a": 2}
     assert len({key(one), *changed, key(again)}) == 9
+
+
+@pytest.mark.parametrize("wrong", [None, {"a": torch.zeros(2)}])
+def test_front_end_args_that_json_cannot_hold_are_the_plugins_fault(wrong):
+    one = One()
+    one.front_end_args = wrong
+    with pytest.raises(FailedPlugin, match=r"^One: `front_end_args` must be a dict that JSON can hold: TypeError: "):
+        key(one)
 
 
 @pytest.mark.parametrize("library", ["av", "soundfile", "soxr"])

@@ -105,7 +105,7 @@ def test_attributes_are_named():
         declared(GoodExtractor(), "frame_count", 10.0)
 
 
-def test_finite_values_are_asked_for_once_since_that_waits_for_the_device():
+def test_finite_values_and_lengths_are_asked_for_once_since_that_waits_for_the_device():
     level, nan = GoodExtractor(), Seq(FRAMES * float("nan"), LENGTHS)
     assert checked(level, "encode", nan, (2, None, 3)) is nan  # our own: its input may have been NaN
     declared = Declaration("moody", "1.0", "plugins", "moody")
@@ -117,3 +117,5 @@ def test_finite_values_are_asked_for_once_since_that_waits_for_the_device():
         checked(level, "encode", nan, (2, None, 3))
     assert checked(level, "encode", nan, (2, None, 3)) is nan
     assert checked(level, "other", torch.ones(2), (None,)).shape == (2,)
+    with pytest.raises(FailedPlugin, match="`features` must give lengths within its frames, and gave 11 of 10 frames"):
+        checked(level, "features", Seq(FRAMES, LENGTHS + 1), (2, None, None))

@@ -20,6 +20,7 @@ from toolkit.data.cache.store import DESCRIPTION, REMEDY, SUFFIX, lock_of
 from toolkit.data.segments import SegmentSet
 from toolkit.errors import CacheError, RecipeError, one_line
 from toolkit.files import DISTRIBUTION, locked, write_whole
+from toolkit.plugins.plugin import blame
 from toolkit.plugins.registry import find_part
 from toolkit.plugins.versions import code_version
 from toolkit.recipe.schema import Recipe
@@ -60,11 +61,15 @@ def named_front_end(
         values = parameter.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    try:
+        args = json.loads(json.dumps(dict(extractor.front_end_args)))
+    except (TypeError, ValueError) as error:
+        blame(extractor, f"`front_end_args` must be a dict that JSON can hold: {one_line(error)}.")
     description = {
         "format": 2,  # of the files
         "class": f"{type(extractor).__module__}:{type(extractor).__qualname__}",
         "code": dict(code),
-        "args": json.loads(json.dumps(dict(extractor.front_end_args))),
+        "args": args,
         "frozen": digest.hexdigest() if frozen else None,
         "sample_rate": segments.sample_rate,
         "fixed_samples": segments.fixed_samples,

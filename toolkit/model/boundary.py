@@ -24,6 +24,10 @@ def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None
             done.add((method, name))
             values = value.zeroed().values if isinstance(value, Seq) else value
             require_rule(part, method, bool(values.isfinite().all()), "finite values", "NaN or infinity")
+            if isinstance(value, Seq):
+                frames, longest = value.values.shape[1], int(value.lengths.max())
+                found = f"{longest} of {frames} frames"
+                require_rule(part, method, longest <= frames, "lengths within its frames", found)
     return value
 
 
