@@ -20,9 +20,10 @@ from toolkit.experiment.plan import make_plan
 from toolkit.inference.bundle import read_bundle
 from toolkit.inference.bundle.export import export_bundle
 from toolkit.recipe.loading import load_recipe
+from toolkit.training.data_check import check_source
 from toolkit.training.init_from import AUDIO_SEEN, SPEAKERS_SEEN
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.preparation import check_source, load_source, prepare
+from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 
 

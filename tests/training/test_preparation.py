@@ -14,7 +14,8 @@ from toolkit.cli.options import read_source
 from toolkit.corpus.targets import Target
 from toolkit.errors import CorpusError, ProtocolError
 from toolkit.plugins.registry import default_registry
-from toolkit.training.preparation import SHARED_AUDIO, check_source, load_source, prepare
+from toolkit.training.data_check import check_source
+from toolkit.training.preparation import SHARED_AUDIO, load_source, prepare
 from toolkit.training.run import Run
 
 

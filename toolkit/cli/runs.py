@@ -128,7 +128,7 @@ def check_data(ctx, words, as_json, **options):
     """
     source = read_source(words, search_folder=ctx.obj, **options)
 
-    from toolkit.training.preparation import check_source
+    from toolkit.training.data_check import check_source
 
     report = check_source(source)
     show(report, print_check_report, as_json=as_json)

@@ -1,22 +1,19 @@
-"""Turns a recipe's file and a data folder into a fold that can be trained, and checks all of it. Imports no torch."""
+"""Turns a recipe's file and a data folder into a fold that can be trained. Imports no torch."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
-from toolkit.corpus.checks import CheckReport, check_corpus
-from toolkit.corpus.folds import Fold, fold_table, pick_fold, refuse_shared
+from toolkit.corpus.folds import Fold, pick_fold, refuse_shared
 from toolkit.corpus.labels import alike_names, join_names
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
 from toolkit.corpus.utterance import Problem
-from toolkit.errors import CorpusError, ProtocolError, ToolkitError, join, one_line
-from toolkit.plugins.kinds import parts
+from toolkit.errors import CorpusError, ProtocolError, join, one_line
 from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part
 from toolkit.recipe.checks import UNWRITABLE
@@ -187,47 +184,10 @@ def check_numbers(recipe: Recipe, target: Target) -> str | None:
 
 def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Target]:
     """All targets and covariates by name. Raises: CorpusError if no utterance has a value of one of them."""
-    predicting = [*recipe.model.heads.values(), *recipe.model.losses.values()]
-    names = dict.fromkeys([*(part.target for part in predicting), *recipe.model.covariates])
+    parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
+    names = dict.fromkeys([*(part.target for part in parts), *recipe.model.covariates])
     others = {name: Target.of_column(name, utterances) for name in names if name != LABEL}
     targets = {LABEL: Target(LABEL, tuple(labels)), **others}
     for target in targets.values():
         check_numbers(recipe, target)
     return targets
-
-
-def check_source(source: Source) -> CheckReport:
-    """Check a recipe's plugins and their arguments, and its corpus as the recipe uses it: names, folds, every file."""
-    recipe, utterances = source.recipe, source.read()
-    problems: list[Problem] = []
-    folds: list[Fold] = []
-    refused: list[Fold] = []  # for a shared speaker; its audio is compared all the same
-
-    @contextmanager
-    def noted(kind: str, where: str) -> Iterator[None]:
-        try:
-            yield
-        except ToolkitError as error:
-            problems.append(Problem(kind, "error", str(error), where))
-            if isinstance(error, ProtocolError) and error.fold:
-                refused.append(error.fold)
-
-    with noted("recipe", recipe.name):
-        for kind, _, part in parts(recipe):
-            find_part(kind.name, part).check_args(part.args)
-    with noted("protocol", recipe.protocol.name):
-        folds = [preparation.fold for preparation in prepare_folds(source, utterances)]
-        preparation = prepare(source, utterances)
-        if not problems:
-            with noted("recipe", recipe.name):
-                from toolkit.training.run import Run
-
-                name = preparation.fold.name
-                stamps = Run(preparation, say=lambda line: None).rehearse()
-                problems += [Problem("init-from", "warning", f"fold {name!r}: {stamp}", name) for stamp in stamps]
-        problems += preparation.warnings
-    report = check_corpus(utterances, recipe, folds or refused if recipe.shared_audio == "refuse" else ())
-    reported = tuple(problem.message for problem in report.problems)  # an error about labels begins with one
-    problems = [problem for problem in problems if not problem.message.startswith(reported)]
-    problems = sorted([*problems, *report.problems], key=lambda problem: problem.severity)
-    return replace(report, problems=problems, folds=fold_table(folds, utterances))
