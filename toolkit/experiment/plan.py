@@ -92,10 +92,7 @@ class Plan:
 def make_plan(
     sources: Sequence[Source], *, protocols: Sequence[str] = (), folds: Sequence[str] = (), seeds: Sequence[int] = (1,)
 ) -> Plan:
-    """Plan every system on every fold, or on some, with every seed; by default under the recipes' one protocol.
-
-    Raises: ToolkitError if the recipes do not go together, or a protocol or fold is unknown.
-    """
+    """Plan every system on every fold, or on some, with every seed; by default under the recipes' one protocol."""
     names = [source.recipe.name for source in sources]
     for twice in (name for name in names if names.count(name) > 1):
         raise ExperimentError(f"Two recipes are called {twice!r}: write another `name:` into one of them.")

@@ -73,10 +73,7 @@ class Run:
         self.log = EpochLog(self.folder, self.recipe, self.say)
 
     def rehearse(self) -> list[str]:
-        """Build what a training builds, and run it on two segments; returns stamps about the bundle it starts from.
-
-        An error of a plugin is a FailedPlugin.
-        """
+        """Build what a training builds, and run it on two segments; returns stamps about the bundle it starts from."""
         counts = {name: [1] * len(target.classes) for name, target in self.preparation.targets.items()}
         objective, system = build_objective(self.recipe, self.system, counts), self.system.eval()
         build_optimizers(system, objective, self.training)
