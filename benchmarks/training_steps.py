@@ -21,8 +21,7 @@ from toolkit.model.system import System, build_system
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.objective import build_objective
-from toolkit.training.loop.train_step import TrainStep, compile_system
+from toolkit.training.loop.objective import TrainStep, build_objective, compile_system
 
 RECIPE = Path(__file__).parents[1] / "recipes/iemocap/hparams/mtl_cr.yaml"
 WAV2VEC2 = "--model.levels.wav2vec2.args."

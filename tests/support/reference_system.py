@@ -13,8 +13,7 @@ from toolkit.model.system import build_system
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import Recipe
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.objective import build_objective
-from toolkit.training.loop.train_step import TrainStep
+from toolkit.training.loop.objective import TrainStep, build_objective
 
 RECIPES = Path(__file__).parents[2] / "recipes/iemocap/hparams"
 

@@ -25,7 +25,6 @@ def run_experiment(plan: Plan, options: WorkerOptions, folder: Path) -> tuple[in
     """Run an experiment, and print how it went; a second process waits, and then runs what is missing.
 
     Cells of other commands in the folder are left as they are. Returns: how many of its cells failed, and are done.
-    Raises: ExperimentError if the folder cannot be written, holds an experiment on other data, or a damaged one.
     """
     folds = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     chosen = f"folds {folds}; seeds {','.join(map(str, plan.seeds))}"

@@ -106,7 +106,6 @@ class Workers:
         again on another one.
 
         Yields: at least once a second, for each call that has ended since: its argument, and its error or None.
-        Raises: ExperimentError if the scheduler is gone.
         """
         waiting, running, more = iter(arguments), {}, True
         while True:
@@ -196,8 +195,6 @@ def cluster_workers(address: str, resources: Mapping[str, float]) -> Iterator[Wo
     """Connect to a Dask scheduler; leaving the `with` block removes all our calls from its queue.
 
     Dask cannot stop a call that is running: it runs to its end.
-
-    Raises: ExperimentError if the scheduler cannot be reached, no worker offers the resources, or one has other code.
     """
     from distributed import Client
 

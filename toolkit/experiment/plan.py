@@ -8,7 +8,6 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.corpus import Utterance
 from toolkit.corpus.folds import pick_fold
 from toolkit.corpus.protocols import PROTOCOLS, arguments_of
 from toolkit.corpus.targets import LABEL
@@ -93,10 +92,7 @@ class Plan:
 def make_plan(
     sources: Sequence[Source], *, protocols: Sequence[str] = (), folds: Sequence[str] = (), seeds: Sequence[int] = (1,)
 ) -> Plan:
-    """Plan every system on every fold, or on some, with every seed; by default under the recipes' one protocol.
-
-    Raises: ToolkitError if the recipes do not go together, or a protocol or fold is unknown.
-    """
+    """Plan every system on every fold, or on some, with every seed; by default under the recipes' one protocol."""
     names = [source.recipe.name for source in sources]
     for twice in (name for name in names if names.count(name) > 1):
         raise ExperimentError(f"Two recipes are called {twice!r}: write another `name:` into one of them.")
@@ -125,8 +121,15 @@ def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str],
             refuse_missing_labels(preparation)
             places.append((protocol, preparation.fold.name))
     labelled = prepared[0].utterances
-    system = _planned(source, labelled)
-    cells = tuple(Cell(recipe.name, *place, seed, system.fingerprint) for seed in seeds for place in places)
+    plain = recipe.as_dict()
+    settings = {key: value for key, value in plain.items() if key not in NOT_THE_SYSTEMS}
+    settings["protocol_args"] = plain["protocol"]["args"]
+    bundle = recipe.training.init_from
+    started = {"init_from": Origin.read(local_bundle(bundle)).weights} if bundle else None
+    fingerprint = run_hash(settings, manifest_rows(labelled), used_versions(recipe), started)
+    folder = None if source.folder is None else str(source.folder.absolute())
+    system = PlannedSystem(fingerprint, plain, folder, source.reduced)
+    cells = tuple(Cell(recipe.name, *place, seed, fingerprint) for seed in seeds for place in places)
     rows = [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in labelled]
     return Plan({recipe.name: system}, prepared[0].targets[LABEL].classes, run_hash({}, rows, {}), cells, splits)
 
@@ -141,18 +144,6 @@ def _refuse_another_task(one: Plan, other: Plan, both: str) -> None:
     for protocol in one.splits.keys() & other.splits.keys():
         if one.splits[protocol] != other.splits[protocol]:
             raise ExperimentError(f"{found} folds of protocol {protocol!r} (--protocol.args): {remedy}.")
-
-
-def _planned(source: Source, labelled: Sequence[Utterance]) -> PlannedSystem:
-    recipe = source.recipe
-    plain = recipe.as_dict()
-    settings = {key: value for key, value in plain.items() if key not in NOT_THE_SYSTEMS}
-    settings["protocol_args"] = plain["protocol"]["args"]
-    folder = None if source.folder is None else str(source.folder.absolute())
-    bundle = recipe.training.init_from
-    started = {"init_from": Origin.read(local_bundle(bundle)).weights} if bundle else None
-    fingerprint = run_hash(settings, manifest_rows(labelled), used_versions(recipe), started)
-    return PlannedSystem(fingerprint, plain, folder, source.reduced)
 
 
 def with_protocol(recipe: Recipe, name: str) -> Recipe:

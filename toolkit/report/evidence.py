@@ -1,7 +1,6 @@
 """An experiment's folder, read once: its plan, finished runs, answers, confusions, recipes and stamps."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from toolkit.corpus.protocols import chooses_on_test
 from toolkit.corpus.targets import Target
-from toolkit.errors import ExperimentError, did_you_mean, join, one_line
+from toolkit.errors import ExperimentError, did_you_mean, join
 from toolkit.experiment.cells import Records
 from toolkit.experiment.plan import Cell, read_plan
 from toolkit.files import require_file
@@ -27,7 +26,7 @@ from toolkit.statistics.metrics import (
     speaker_confusions,
     spread,
 )
-from toolkit.training.predictions import REMEDY, Answers, read_answers, read_confidence, read_csv
+from toolkit.training.predictions import Answers, damage_of, read_answers, read_confidence, read_csv
 from toolkit.training.run_folder import EMBEDDINGS, EPOCHS, PREDICTIONS, RESULTS, read_results
 
 
@@ -56,26 +55,16 @@ class FinishedRun:
 
     def curve(self, metric: str) -> dict[int, float]:
         """The test part's "wa" or "ua" after each epoch."""
-        with _damage_of(self.folder / EPOCHS) as file:
+        with damage_of(self.folder / EPOCHS) as file:
             return {int(row["epoch"]): float(row[f"test_{metric}"] or "nan") for row in read_csv(file)}
 
     def embeddings(self) -> np.ndarray:
         """The fused embeddings of the utterances of `answers`: [utterances, size]."""
-        with _damage_of(self.folder / EMBEDDINGS) as path, require_file(path).open("rb") as file:
+        with damage_of(self.folder / EMBEDDINGS) as path, require_file(path).open("rb") as file:
             arrays = np.load(file)
             if arrays["id"].tolist() != self.answers.id.tolist():
                 raise ValueError(f"it has other utterances than {PREDICTIONS}")
             return np.asarray(arrays[FUSED], dtype=np.float64)
-
-
-@contextmanager
-def _damage_of(file: Path) -> Iterator[Path]:
-    try:
-        yield file
-    except ExperimentError:
-        raise
-    except Exception as error:  # numpy, zipfile and zlib raise many kinds
-        raise ExperimentError(f"{file} is damaged ({one_line(error)}): {REMEDY}.") from None
 
 
 class SystemRuns:

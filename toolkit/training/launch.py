@@ -22,7 +22,7 @@ def together() -> Iterator[None]:
     if not all(name in os.environ for name in STARTED):
         yield
         return
-    # DDP searches for unused parameters (train_step.py), and warns on every rank after a step without any
+    # DDP searches for unused parameters (objective.py), and warns on every rank after a step without any
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from torch import distributed

@@ -3,7 +3,8 @@
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -42,13 +43,22 @@ class Answers:
     probabilities: np.ndarray  # [utterances, classes]
 
 
+@contextmanager
+def damage_of(file: Path) -> Iterator[Path]:
+    """Makes an ExperimentError of every error while a run's file is read."""
+    try:
+        yield file
+    except ExperimentError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds
+        raise ExperimentError(f"{file} is damaged ({one_line(error)}): {REMEDY}.") from None
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a run's CSV file; ExperimentError if it cannot be read."""
-    try:
+    with damage_of(path):
         rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
         return [{key: from_cell(text or "") for key, text in row.items()} for row in rows]
-    except (OSError, ValueError, csv.Error, AttributeError) as error:
-        raise ExperimentError(f"{path} cannot be read ({one_line(error)}): {REMEDY}.") from None
 
 
 def read_answers(
@@ -58,8 +68,8 @@ def read_answers(
 
     Older runs have no confusion of the validation part in results.json.
     """
-    rows = read_csv(folder / file)
-    try:
+    with damage_of(folder / file) as path:
+        rows = read_csv(path)
         answers = Answers(
             *(np.array([row.get(name) or "" for row in rows]) for name in ("id", "speaker", "gender")),
             np.array([float(row.get("seconds") or "nan") for row in rows]),
@@ -70,10 +80,8 @@ def read_answers(
         found = confusion_matrix(answers.reference, answers.predicted, labels=labels).tolist()
         if len({*answers.id.tolist()}) < len(rows):
             raise ValueError("an id occurs twice")
-    except (KeyError, ValueError, TypeError) as error:
-        raise ExperimentError(f"{folder}: {file} is damaged ({error}): {REMEDY}.") from None
     if confusion not in (None, found):
-        raise ExperimentError(f"{folder}: {file} and {RESULTS} belong to different runs: {REMEDY}.")
+        raise ExperimentError(f"{path} and {RESULTS} belong to different runs: {REMEDY}.")
     return answers
 
 

@@ -85,7 +85,6 @@ def _as_json(value: Any) -> str:
 
 
 def _summary(utterances: Sequence[Utterance], classes: Counter[str], audio: Sequence[AudioStretch]) -> str:
-    """Counts of utterances, speakers and classes; durations and rates."""
     speakers = speaker_order(utterances)
     genders = Counter({u.speaker: u.gender for u in utterances if u.gender}.values())
     people = ", ".join([counted(len(speakers), "speaker"), *(f"{n} {gender}" for gender, n in sorted(genders.items()))])

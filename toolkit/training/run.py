@@ -32,8 +32,7 @@ from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
 from toolkit.training.init_from import build_to_train, seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import Checkpoints, load_state
-from toolkit.training.loop.history import History
+from toolkit.training.loop.checkpoints import Checkpoints, History, load_state
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
 from toolkit.training.loop.optimizers import build_optimizers
 from toolkit.training.predictions import write_predictions, write_results
@@ -74,10 +73,7 @@ class Run:
         self.log = EpochLog(self.folder, self.recipe, self.say)
 
     def rehearse(self) -> list[str]:
-        """Build what a training builds, and run it on two segments; returns stamps about the bundle it starts from.
-
-        An error of a plugin is a FailedPlugin.
-        """
+        """Build what a training builds, and run it on two segments; returns stamps about the bundle it starts from."""
         counts = {name: [1] * len(target.classes) for name, target in self.preparation.targets.items()}
         objective, system = build_objective(self.recipe, self.system, counts), self.system.eval()
         build_optimizers(system, objective, self.training)
@@ -261,7 +257,6 @@ class Run:
         )
 
     def _write_inputs(self, warnings: Sequence[str]) -> None:
-        """Print the stamps and warnings; write the recipe and the manifest."""
         random = self.system.random_backbones
         said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
         said += seen_before(self.seen, self.preparation.part("test")) if self.is_tested else []

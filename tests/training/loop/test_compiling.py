@@ -10,8 +10,7 @@ from toolkit.data.seeding import seed_all
 from toolkit.errors import ToolkitError
 from toolkit.model.system import System, build_system
 from toolkit.recipe.loading import load_recipe
-from toolkit.training.loop.objective import build_objective
-from toolkit.training.loop.train_step import TrainStep, compile_system
+from toolkit.training.loop.objective import TrainStep, build_objective, compile_system
 
 LEVEL = "--model.levels.mfcc.args={encoder: none, convolutions: [4], n_mfcc: 4, n_mels: 8, n_fft: 512}"
 NO_DROPOUT = ("--model.fusion.args.dropout=0", "--model.heads.emotion.args.dropout=0")

@@ -3,8 +3,7 @@
 import pytest
 
 from toolkit.recipe.training import TrainingSpec
-from toolkit.training.loop.checkpoints import load_state, save_state
-from toolkit.training.loop.history import History, Selection
+from toolkit.training.loop.checkpoints import History, Selection, load_state, save_state
 
 
 def row(valid: float, test: float) -> dict:

@@ -25,11 +25,9 @@ from toolkit.plugins.plugin import ORIGIN
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.terminal import doing
-from toolkit.training.loop.checkpoints import Checkpoints, load_state
-from toolkit.training.loop.history import History
-from toolkit.training.loop.objective import Objective
+from toolkit.training.loop.checkpoints import Checkpoints, History, load_state
+from toolkit.training.loop.objective import Objective, TrainStep, compile_system, on_ranks
 from toolkit.training.loop.optimizers import Average, Schedule, build_optimizers, step_where
-from toolkit.training.loop.train_step import TrainStep, compile_system, on_ranks
 
 READ_EVERY = 20  # batches between two readings of losses and skips
 SKIPS_IN_A_ROW = 20  # optimizer steps in a row with non-finite gradients after which training gives up

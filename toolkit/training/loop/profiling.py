@@ -67,7 +67,6 @@ def _mark_parts(brain: SystemBrain) -> set[str]:
 
 
 def _report(profiler: profile, names: set[str], path: Path, say: Callable[[str], None]) -> None:
-    """Write the trace, then print the most expensive parts."""
     marks = [event for event in profiler.key_averages() if event.is_user_annotation and event.key in names]
     if not (steps := next((event.count for event in marks if event.key == STEP), 0)):
         return
