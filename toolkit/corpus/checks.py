@@ -6,9 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.corpus.folds import Fold, check_fold, hear
-from toolkit.corpus.labels import label_faults
 from toolkit.corpus.listening import Sounds, listen
-from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, natural_key, speaker_order
+from toolkit.corpus.utterance import (
+    MIN_SAMPLES,
+    Problem,
+    Utterance,
+    counted_ids,
+    label_faults,
+    natural_key,
+    speaker_order,
+)
 from toolkit.errors import counted, listed
 from toolkit.recipe.schema import Recipe
 
