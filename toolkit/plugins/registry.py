@@ -16,7 +16,7 @@ from toolkit.hookspecs import PluginSpec
 from toolkit.plugins.declarations import Declaration, has_module, installed, read_declarations, source_files
 from toolkit.plugins.kinds import KINDS, kind_called, parts
 from toolkit.plugins.plugin import Plugin
-from toolkit.recipe.locations import NOWHERE, Location
+from toolkit.recipe.checks import NOWHERE, Location
 from toolkit.recipe.schema import PartSpec, Recipe
 
 LIBRARIES = ("torch", "torchaudio", "speechbrain", "transformers", "numpy", "soundfile", "soxr")
