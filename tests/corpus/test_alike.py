@@ -4,7 +4,7 @@ import pytest
 
 from toolkit.corpus import Utterance
 from toolkit.corpus.folds import Fold, refuse_shared
-from toolkit.corpus.labels import alike_names, join_names, spellings
+from toolkit.corpus.utterance import alike_names, join_names, spellings
 from toolkit.errors import ProtocolError
 
 

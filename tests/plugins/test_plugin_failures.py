@@ -14,7 +14,7 @@ from toolkit.files import DISTRIBUTION
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.plugin import plugin_failures
 from toolkit.plugins.registry import Registry
-from toolkit.recipe.locations import Location, Mark
+from toolkit.recipe.checks import Location, Mark
 
 SOURCE = """
 from toolkit.contracts import Head

@@ -6,7 +6,7 @@ from toolkit.errors import AmbiguousPlugin, BrokenPlugin, PluginError, RecipeErr
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.registry import Registry, default_registry, discover
-from toolkit.recipe.locations import Keys, Location, Mark
+from toolkit.recipe.checks import Keys, Location, Mark
 
 HEAD = "from toolkit import PluginSpec, hookimpl\n"
 NEEDED = "a toolkit_register, marked with @toolkit.hookimpl, that returns a list of PluginSpec, is needed"

@@ -13,8 +13,7 @@ from toolkit.plugins.signatures import (
     read_source,
     resolved_arguments,
 )
-from toolkit.recipe.checks import Mismatch, check_value, type_text
-from toolkit.recipe.locations import Location
+from toolkit.recipe.checks import Location, Mismatch, check_value, type_text
 
 
 class Parent:

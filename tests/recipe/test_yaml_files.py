@@ -5,7 +5,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from toolkit.errors import RecipeError
-from toolkit.recipe.locations import Keys, Tagged
+from toolkit.recipe.checks import Keys, Tagged
 from toolkit.recipe.yaml_files import read_value, read_yaml
 
 

@@ -8,7 +8,7 @@ import pytest
 from throwaway import good, install
 
 from toolkit.corpus import Utterance
-from toolkit.plugins.versions import code_version
+from toolkit.plugins.registry import code_version
 from toolkit.training.run_folder import manifest_rows, run_hash
 
 RECIPE = {

@@ -18,7 +18,7 @@ from toolkit.errors import join
 from toolkit.plugins import registry
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.plugin import Plugin
-from toolkit.recipe.locations import Keys, Location
+from toolkit.recipe.checks import Keys, Location
 from toolkit.terminal import say
 
 if TYPE_CHECKING:

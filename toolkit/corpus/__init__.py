@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-from toolkit.corpus.labels import apply_labels
 from toolkit.corpus.manifests import read_manifest, read_rows
-from toolkit.corpus.utterance import Utterance, natural_key, speaker_order
+from toolkit.corpus.utterance import Utterance, apply_labels, natural_key, speaker_order
 
 __all__ = ["Corpus", "Utterance", "apply_labels", "natural_key", "read_manifest", "read_rows", "speaker_order"]
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.corpus.folds import Fold, check_fold, hear
-from toolkit.corpus.labels import label_faults
 from toolkit.corpus.listening import Sounds, listen
-from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, natural_key, speaker_order
+from toolkit.corpus.utterance import MIN_SAMPLES, Problem, Utterance, counted_ids, label_faults, speaker_order
 from toolkit.errors import counted, listed
 from toolkit.recipe.schema import Recipe
 
@@ -64,7 +63,7 @@ def check_corpus(
 
 def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]) -> Iterator[Problem]:
     female, male = ({u.speaker for u in utterances if u.speaker and u.gender == gender} for gender in "FM")
-    for speaker in sorted(female & male, key=natural_key):
+    for speaker in sorted(female & male):
         yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     for name in covariates:
         if lacking := [u.id for u in utterances if u.value(name) is None]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
-from toolkit.corpus.labels import ALIKE, REMEDY, plain_name
 from toolkit.corpus.listening import Sounds, listen, near_copies
-from toolkit.corpus.utterance import Problem, Utterance, natural_key, speaker_order
+from toolkit.corpus.utterance import ALIKE, REMEDY, Problem, Utterance, natural_key, plain_name, speaker_order
 from toolkit.errors import CorpusError, ProtocolError, counted, did_you_mean, join, listed
 
 PARTS = ("train", "valid", "test")

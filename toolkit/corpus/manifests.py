@@ -187,7 +187,6 @@ def _json_rows(path: Path, text: str) -> Rows:
 
 
 def _text(where: str, value: Any) -> str:
-    """A value of a JSON object as text."""
     if isinstance(value, dict | list):
         raise CorpusError(f"{where} has to be text or a number, not {json.dumps(value)[:40]}")
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
@@ -246,12 +245,7 @@ def usual_columns(found: Iterable[str]) -> dict[str, str]:
 
 
 def renamed(row: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Give a row's columns the names that manifests use; columns that are not mentioned keep theirs.
-
-    >>> row = {"folder": "a", "file": "1", "class": "dog", "start": "7"}
-    >>> renamed(row, {"path": "{folder}/{file}.wav", "label": "class", "start": ""})
-    {'folder': 'a', 'file': '1', 'path': 'a/1.wav', 'label': 'dog'}
-    """
+    """A row under the names of manifests: {"path": "{folder}/{file}.wav", "label": "class"}; "" leaves a column out."""
     taken = {*columns, *columns.values()}
     kept = {name: value for name, value in row.items() if name not in taken}
     for name, source in columns.items():

@@ -21,8 +21,7 @@ from toolkit.data.segments import SegmentSet
 from toolkit.errors import CacheError, RecipeError, one_line
 from toolkit.files import DISTRIBUTION, locked, write_whole
 from toolkit.plugins.plugin import blame
-from toolkit.plugins.registry import find_part
-from toolkit.plugins.versions import code_version
+from toolkit.plugins.registry import code_version, find_part
 from toolkit.recipe.schema import Recipe
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from toolkit.errors import ExperimentError, counted, one_line
 from toolkit.experiment.cells import Threads
 from toolkit.files import DISTRIBUTION
-from toolkit.plugins.versions import code_version
+from toolkit.plugins.registry import code_version
 from toolkit.terminal import say
 
 if TYPE_CHECKING:

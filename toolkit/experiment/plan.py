@@ -15,8 +15,7 @@ from toolkit.errors import ExperimentError, RecipeError, listed, one_line
 from toolkit.files import read_json, write_whole
 from toolkit.model.hub import local_bundle
 from toolkit.plugins.kinds import parts
-from toolkit.plugins.registry import find_part
-from toolkit.plugins.versions import used_versions
+from toolkit.plugins.registry import find_part, used_versions
 from toolkit.recipe.loading import read_recipe_dict
 from toolkit.recipe.reading import read_plain
 from toolkit.recipe.schema import ProtocolSpec, Recipe

@@ -23,8 +23,7 @@ from toolkit.experiment.plan import PLAN, TRIALS, Cell, make_plan
 from toolkit.files import locked
 from toolkit.plugins.kinds import parts
 from toolkit.plugins.registry import find_part
-from toolkit.recipe.checks import check_value, members, require_known
-from toolkit.recipe.locations import COMMAND_LINE, Location
+from toolkit.recipe.checks import COMMAND_LINE, Location, check_value, members, require_known
 from toolkit.recipe.reading import annotation_at
 from toolkit.recipe.yaml_files import read_yaml
 from toolkit.terminal import say

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.corpus import Utterance
-from toolkit.corpus.labels import plain_name
+from toolkit.corpus.utterance import plain_name
 from toolkit.files import parse_json, sha256
 from toolkit.model.archive import SEEN, read_file
 

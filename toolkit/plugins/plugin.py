@@ -16,8 +16,7 @@ from toolkit.hookspecs import CONTRACT_VERSION, PluginSpec
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.signatures import check_arguments, read_arguments
-from toolkit.recipe.checks import Mismatch, check_value
-from toolkit.recipe.locations import NOWHERE, Location
+from toolkit.recipe.checks import NOWHERE, Location, Mismatch, check_value
 
 ORIGIN = "_toolkit_origin"  # attribute of what another distribution's plugin built: the Plugin, for messages
 

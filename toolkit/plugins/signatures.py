@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.errors import RecipeError, did_you_mean, join
-from toolkit.recipe.checks import Mismatch, check_value, type_text
-from toolkit.recipe.locations import Location
+from toolkit.recipe.checks import Location, Mismatch, check_value, type_text
 
 REQUIRED = inspect.Parameter.empty
 

@@ -17,8 +17,7 @@ from ruamel.yaml import YAML
 
 from toolkit.errors import RecipeError, nearest
 from toolkit.files import resolved
-from toolkit.recipe.checks import members
-from toolkit.recipe.locations import COMMAND_LINE, Keys, Location, Mark
+from toolkit.recipe.checks import COMMAND_LINE, Keys, Location, Mark, members
 from toolkit.recipe.reading import annotation_at, defaults, known_paths, merge, read_plain, spelled_out
 from toolkit.recipe.schema import Recipe
 from toolkit.recipe.yaml_files import read_value, read_yaml, resolve

@@ -10,8 +10,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from toolkit.errors import RecipeError, did_you_mean
-from toolkit.recipe.checks import BadField, Mismatch, check_value, members, words
-from toolkit.recipe.locations import NOWHERE, Keys, Location, Mark, Tagged
+from toolkit.recipe.checks import NOWHERE, BadField, Keys, Location, Mark, Mismatch, Tagged, check_value, members, words
 from toolkit.recipe.schema import Recipe, plain_values
 
 Keypath = tuple[str, ...]

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
-from toolkit.recipe.checks import BadField, at_least, require_known
-from toolkit.recipe.locations import NOWHERE, Location
+from toolkit.recipe.checks import NOWHERE, BadField, Location, at_least, require_known
 from toolkit.recipe.training import TrainingSpec
 
 HIGHEST_RATE = 768_000  # Hz

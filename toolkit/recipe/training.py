@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from toolkit.recipe.checks import BadField, at_least
-from toolkit.recipe.locations import Location
+from toolkit.recipe.checks import BadField, Location, at_least
 
 OptimizerName = Literal[
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"

@@ -20,7 +20,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from toolkit.errors import RecipeError, did_you_mean, one_line
 from toolkit.files import read_text
-from toolkit.recipe.locations import Keys, Mark, Tagged
+from toolkit.recipe.checks import Keys, Mark, Tagged
 from toolkit.recipe.reading import Keypath, merge
 
 MOST_VALUES = 100_000  # aliases and references can make a small file enormous

@@ -18,7 +18,7 @@ from toolkit.corpus.protocols import selects_on
 from toolkit.corpus.targets import LABEL
 from toolkit.errors import ExperimentError, one_line
 from toolkit.files import from_cell, read_text
-from toolkit.plugins.versions import library_versions
+from toolkit.plugins.registry import library_versions
 from toolkit.statistics.confidence import UNFITTED, Confidence, checked_probabilities
 from toolkit.statistics.metrics import confusion_matrix
 from toolkit.training.preparation import Preparation

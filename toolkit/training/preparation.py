@@ -9,10 +9,9 @@ from typing import Any
 
 from toolkit.corpus import Corpus, Utterance, apply_labels
 from toolkit.corpus.folds import Fold, pick_fold, refuse_shared
-from toolkit.corpus.labels import alike_names, join_names
 from toolkit.corpus.protocols import UNKNOWN_SPEAKERS_STAMP, make_folds
 from toolkit.corpus.targets import LABEL, Target
-from toolkit.corpus.utterance import Problem
+from toolkit.corpus.utterance import Problem, alike_names, join_names
 from toolkit.errors import CorpusError, ProtocolError, join, one_line
 from toolkit.plugins.plugin import require_rule
 from toolkit.plugins.registry import build, find_part

@@ -25,7 +25,7 @@ from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
 from toolkit.plugins.plugin import ORIGIN as BUILT_BY
 from toolkit.plugins.plugin import plugin_failures
-from toolkit.plugins.versions import used_versions
+from toolkit.plugins.registry import used_versions
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.training import TrainingSpec
 from toolkit.training.epoch_log import EpochLog

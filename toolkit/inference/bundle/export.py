@@ -19,9 +19,8 @@ from toolkit.inference.bundle.config import CONFIG, BundleConfig, FileFacts, Run
 from toolkit.inference.summary import TestSummary, abstaining, calibration
 from toolkit.model.archive import CARD, ONNX, SEEN, WEIGHTS, write_files
 from toolkit.model.seen import Seen
-from toolkit.plugins.registry import find_part
+from toolkit.plugins.registry import find_part, library_versions, used_versions
 from toolkit.plugins.signatures import resolved_arguments
-from toolkit.plugins.versions import library_versions, used_versions
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.schema import ModelSpec, PartSpec, Recipe
 from toolkit.statistics.confidence import Confidence, at_temperature
