@@ -20,14 +20,6 @@ class UnknownPlugin(PluginError):  # noqa: N818 - reads as the sentence it print
     """No plugin of this kind has this name."""
 
 
-class AmbiguousPlugin(PluginError):  # noqa: N818
-    """Two distributions declare the same kind and name."""
-
-
-class BrokenPlugin(PluginError):  # noqa: N818
-    """The plugin is declared, but its declaration or its class cannot be imported."""
-
-
 class FailedPlugin(PluginError):  # noqa: N818
     """A plugin broke its contract while it was used: it returned a wrong value, or raised an unexpected error."""
 
@@ -72,20 +64,8 @@ class BundleError(ToolkitError):
     """A bundle cannot be written, read or used here."""
 
 
-class DeviceError(ToolkitError):
-    """Torch finds no such device on this machine."""
-
-
 class PredictionError(ToolkitError):
     """Audio, a covariate or a label is not what a trained system needs."""
-
-
-class GroupError(ToolkitError):
-    """Processes that train one system together cannot connect or do not agree, or one of them has ended."""
-
-
-class OnnxError(ToolkitError):
-    """A system cannot be written as an ONNX model that agrees with torch."""
 
 
 class ExperimentError(ToolkitError):

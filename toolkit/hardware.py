@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from toolkit.errors import DeviceError, counted
+from toolkit.errors import ToolkitError, counted
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _MEGABYTE = 2**20
@@ -20,13 +20,13 @@ SMALL = 2_000_000  # parameters
 def available_device(name: str | None, *, setting: str) -> str:
     """A device's name as torch accepts it, by default a GPU if there is one.
 
-    Raises: DeviceError, with the setting that holds the name, if torch does not find the device.
+    Raises: ToolkitError, with the setting that holds the name, if torch does not find the device.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if not (found := re.fullmatch(r"(cpu|cuda)(?::([0-9]+))?", name)):
-        raise DeviceError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
+        raise ToolkitError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
     if found[1] == "cuda" and int(found[2] or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
+        raise ToolkitError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
     return "cpu" if found[1] == "cpu" else name
 
 
