@@ -1,8 +1,4 @@
-"""Errors that users can cause. A message is one line: what was found, where, the nearest valid name and what to do.
-
->>> did_you_mean("mfc", ["mfcc", "spectrogram"]), did_you_mean("zzz", ["mfcc", "spectrogram"])
-(" Did you mean 'mfcc'?", '')
-"""
+"""Errors that users can cause. A message is one line: what was found, where, the nearest valid name and what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -90,11 +86,7 @@ def join(items: Iterable[str], conjunction: str = "and") -> str:
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
-    """Names for a message, cut if there are many.
-
-    >>> listed(["a", "b", "c"], most=2), listed(["a", "b"])
-    ('a, b, ... (3 in all)', 'a, b')
-    """
+    """Names for a message, cut if there are many: a, b, ... (3 in all)."""
     names = list(names)
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 

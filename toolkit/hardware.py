@@ -14,14 +14,10 @@ from toolkit.errors import ToolkitError, counted
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _MEGABYTE = 2**20
-SMALL = 2_000_000  # parameters
 
 
 def available_device(name: str | None, *, setting: str) -> str:
-    """A device's name as torch accepts it, by default a GPU if there is one.
-
-    Raises: ToolkitError, with the setting that holds the name, if torch does not find the device.
-    """
+    """A device's name as torch accepts it, by default a GPU if there is one; ToolkitError if torch does not find it."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if not (found := re.fullmatch(r"(cpu|cuda)(?::([0-9]+))?", name)):
         raise ToolkitError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
@@ -43,7 +39,7 @@ def device_name(device: torch.device | str) -> str:
 
 def use_one_thread_if_small(parameters: int) -> None:
     """Let torch train a small system with one thread: more would wait for each other longer than they compute."""
-    if "OMP_NUM_THREADS" not in os.environ and parameters < SMALL:
+    if "OMP_NUM_THREADS" not in os.environ and parameters < 2_000_000:
         torch.set_num_threads(1)
 
 
