@@ -52,10 +52,6 @@ class CheckpointError(ToolkitError):
     """A run's folder or checkpoint cannot be written, read or continued."""
 
 
-class CacheError(ToolkitError):
-    """The feature cache on disk cannot be written or read, or its size limit is too low for a run."""
-
-
 class BundleError(ToolkitError):
     """A bundle cannot be written, read or used here."""
 

@@ -55,14 +55,10 @@ def read_text(path: Path, errors: str = "strict") -> str:
 
 @contextmanager
 def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False) -> Iterator[Path]:
-    """Write a file or a folder under a temporary name, then move it to `path` in one step; a failure leaves nothing.
+    """Write a file or a folder under the temporary name yielded, then move it to `path`; a failure leaves nothing.
 
-    A link stays; the file that it leads to is replaced.
-
-    Args: path: of a file, which is replaced, or of a folder, which must not exist; missing parents are made; error:
-        raised in place of an OSError; remedy: the end of its line: "choose another --output"; durable: wait until
-        content and name are on the disk, so that they survive a power failure.
-    Yields: the path to write to, in the same folder.
+    A file there is replaced, or the one that a link leads to; a folder must not exist; missing parents are made. An
+    OSError becomes an `error` whose line ends with the remedy. What is `durable` survives a power failure.
     """
     if not path.name:
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")

@@ -13,7 +13,6 @@ import torch
 from toolkit.errors import ToolkitError, counted
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_MEGABYTE = 2**20
 
 
 def available_device(name: str | None, *, setting: str) -> str:
@@ -55,8 +54,8 @@ def keep_freed_blocks() -> None:
     Else every array of some megabytes gets new pages from the system, which can take as long as computing it.
     """
     for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
-        _glibc("mallopt", _MMAP_THRESHOLD, limit * _MEGABYTE)
-    _glibc("mallopt", _TRIM_THRESHOLD, 512 * _MEGABYTE)
+        _glibc("mallopt", _MMAP_THRESHOLD, limit << 20)
+    _glibc("mallopt", _TRIM_THRESHOLD, 512 << 20)
 
 
 def _glibc(function: str, *args: int) -> None:
