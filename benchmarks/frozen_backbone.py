@@ -9,9 +9,9 @@ import torch
 from measuring import ROUNDS, Result, alternate
 from speech import write_corpus
 
+from toolkit.data.batches import seed_all
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
-from toolkit.data.seeding import seed_all
 from toolkit.model.system import build_system
 from toolkit.training.loop.objective import build_objective
 from toolkit.training.preparation import load_source, prepare

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from toolkit.contracts import Seq
 from toolkit.corpus.protocols import stopping_rules
+from toolkit.data.batches import seed_all
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
-from toolkit.data.seeding import seed_all
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.objective import build_objective

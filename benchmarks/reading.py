@@ -16,9 +16,9 @@ from measuring import ROUNDS, Result
 from speech import RATE, write_corpus
 from torch.utils.data import DataLoader, Dataset
 
+from toolkit.data.batches import seed_all
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
-from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch, SegmentSet
 from toolkit.model.system import build_system
 from toolkit.training.loop.objective import build_objective

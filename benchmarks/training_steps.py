@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
-from toolkit.data.batches import EpochBatches
-from toolkit.data.seeding import seed_all
+from toolkit.data.batches import EpochBatches, seed_all
 from toolkit.data.segments import Batch
 from toolkit.model.system import System, build_system
 from toolkit.recipe.loading import load_recipe

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from toolkit.errors import CacheError
+from toolkit.errors import CheckpointError
 from toolkit.files import (
     cache_folder,
     from_cell,
@@ -27,15 +27,15 @@ REMEDY = "make room"
 
 def test_a_file_and_its_folders_are_made_and_replaced(tmp_path):
     path = tmp_path / "a" / "b.txt"
-    write_whole(path, "one", CacheError, REMEDY)
-    write_whole(path, b"two", CacheError, REMEDY, durable=True)
+    write_whole(path, "one", CheckpointError, REMEDY)
+    write_whole(path, b"two", CheckpointError, REMEDY, durable=True)
     assert path.read_text() == "two" and list(path.parent.iterdir()) == [path]
 
 
 def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path):
     before = os.umask(0o027)
     try:
-        write_whole(tmp_path / "a", "x", CacheError, REMEDY)
+        write_whole(tmp_path / "a", "x", CheckpointError, REMEDY)
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
@@ -45,7 +45,7 @@ def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path):
 def test_what_is_raised_meanwhile_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "a"
     path.write_text("old")
-    with pytest.raises(error), replacing(path, CacheError, REMEDY) as partial:
+    with pytest.raises(error), replacing(path, CheckpointError, REMEDY) as partial:
         partial.write_text("new")
         raise error
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -54,15 +54,15 @@ def test_what_is_raised_meanwhile_leaves_the_old_file(tmp_path, error):
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     path = tmp_path / "a"
     message = r"a cannot be written \(No space left on device\): make room\.$"
-    with pytest.raises(CacheError, match=message), replacing(path, CacheError, REMEDY):
+    with pytest.raises(CheckpointError, match=message), replacing(path, CheckpointError, REMEDY):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "a").write_text("")
-    with pytest.raises(CacheError, match=r"Not a directory|File exists"):
-        write_whole(tmp_path / "a" / "b", "x", CacheError, REMEDY)
+    with pytest.raises(CheckpointError, match=r"Not a directory|File exists"):
+        write_whole(tmp_path / "a" / "b", "x", CheckpointError, REMEDY)
 
 
 def test_a_lock_is_lost_with_the_process_that_holds_it(tmp_path):
@@ -128,21 +128,21 @@ def test_json_is_read():
 def test_a_json_file_without_an_object_is_named(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(FileNotFoundError):
-        read_json(path, CacheError, REMEDY)
+        read_json(path, CheckpointError, REMEDY)
     path.write_text("[]")
     with pytest.raises(FileNotFoundError):  # nothing is damaged if a file is named in place of a folder
-        read_json(path / "b.json", CacheError, REMEDY)
-    with pytest.raises(CacheError, match=r"a.json is damaged \(it does not hold an object\): make room\.$"):
-        read_json(path, CacheError, REMEDY)
-    with pytest.raises(CacheError, match=r"is damaged \(it is a folder, not a file\)"):
-        read_json(tmp_path, CacheError, REMEDY)
+        read_json(path / "b.json", CheckpointError, REMEDY)
+    with pytest.raises(CheckpointError, match=r"a.json is damaged \(it does not hold an object\): make room\.$"):
+        read_json(path, CheckpointError, REMEDY)
+    with pytest.raises(CheckpointError, match=r"is damaged \(it is a folder, not a file\)"):
+        read_json(tmp_path, CheckpointError, REMEDY)
     path.write_text('{"a": 1}')
-    assert read_json(path, CacheError, REMEDY) == {"a": 1}
+    assert read_json(path, CheckpointError, REMEDY) == {"a": 1}
 
 
 def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
     (tmp_path / "link").symlink_to("there")
-    write_whole(tmp_path / "link", "new", CacheError, REMEDY)
+    write_whole(tmp_path / "link", "new", CheckpointError, REMEDY)
     assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == "new"
     assert {path.name for path in tmp_path.iterdir()} == {"link", "there"}
 
@@ -151,10 +151,10 @@ def test_what_is_no_file_is_refused_where_a_file_belongs_and_never_waited_for(tm
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name, kind in {"pipe": "a named pipe", "zero": "a device"}.items():
-        with pytest.raises(CacheError, match=f"{name} cannot be written .it is {kind}, not a file.: make room"):
-            write_whole(tmp_path / name, "x", CacheError, REMEDY)
-        with pytest.raises(CacheError, match=f"{name} is damaged .it is {kind}, not a file.: make room"):
-            read_json(tmp_path / name, CacheError, REMEDY)
+        with pytest.raises(CheckpointError, match=f"{name} cannot be written .it is {kind}, not a file.: make room"):
+            write_whole(tmp_path / name, "x", CheckpointError, REMEDY)
+        with pytest.raises(CheckpointError, match=f"{name} is damaged .it is {kind}, not a file.: make room"):
+            read_json(tmp_path / name, CheckpointError, REMEDY)
         for read in (read_text, lambda path: locked(path, wait=True).__enter__()):
             with pytest.raises(OSError, match=f"it is {kind}, not a file"):
                 read(tmp_path / name)

@@ -2,9 +2,6 @@
 
 `torchrun` starts them and `toolkit.training.launch` joins them. In a single process everything here returns at once,
 so that callers need no second branch. All ranks must call the functions that exchange values, in the same order.
-
->>> rank(), ranks(), gathered("mine"), float(summed(torch.tensor(2.0)))
-(0, 1, ['mine'], 2.0)
 """
 
 from collections.abc import Callable

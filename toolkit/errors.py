@@ -1,8 +1,4 @@
-"""Errors that users can cause. A message is one line: what was found, where, the nearest valid name and what to do.
-
->>> did_you_mean("mfc", ["mfcc", "spectrogram"]), did_you_mean("zzz", ["mfcc", "spectrogram"])
-(" Did you mean 'mfcc'?", '')
-"""
+"""Errors that users can cause. A message is one line: what was found, where, the nearest valid name and what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,14 +14,6 @@ class PluginError(ToolkitError):
 
 class UnknownPlugin(PluginError):  # noqa: N818 - reads as the sentence it prints
     """No plugin of this kind has this name."""
-
-
-class AmbiguousPlugin(PluginError):  # noqa: N818
-    """Two distributions declare the same kind and name."""
-
-
-class BrokenPlugin(PluginError):  # noqa: N818
-    """The plugin is declared, but its declaration or its class cannot be imported."""
 
 
 class FailedPlugin(PluginError):  # noqa: N818
@@ -64,28 +52,12 @@ class CheckpointError(ToolkitError):
     """A run's folder or checkpoint cannot be written, read or continued."""
 
 
-class CacheError(ToolkitError):
-    """The feature cache on disk cannot be written or read, or its size limit is too low for a run."""
-
-
 class BundleError(ToolkitError):
     """A bundle cannot be written, read or used here."""
 
 
-class DeviceError(ToolkitError):
-    """Torch finds no such device on this machine."""
-
-
 class PredictionError(ToolkitError):
     """Audio, a covariate or a label is not what a trained system needs."""
-
-
-class GroupError(ToolkitError):
-    """Processes that train one system together cannot connect or do not agree, or one of them has ended."""
-
-
-class OnnxError(ToolkitError):
-    """A system cannot be written as an ONNX model that agrees with torch."""
 
 
 class ExperimentError(ToolkitError):
@@ -110,11 +82,7 @@ def join(items: Iterable[str], conjunction: str = "and") -> str:
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
-    """Names for a message, cut if there are many.
-
-    >>> listed(["a", "b", "c"], most=2), listed(["a", "b"])
-    ('a, b, ... (3 in all)', 'a, b')
-    """
+    """Names for a message, cut if there are many: a, b, ... (3 in all)."""
     names = list(names)
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 

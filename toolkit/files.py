@@ -55,14 +55,10 @@ def read_text(path: Path, errors: str = "strict") -> str:
 
 @contextmanager
 def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bool = False) -> Iterator[Path]:
-    """Write a file or a folder under a temporary name, then move it to `path` in one step; a failure leaves nothing.
+    """Write a file or a folder under the temporary name yielded, then move it to `path`; a failure leaves nothing.
 
-    A link stays; the file that it leads to is replaced.
-
-    Args: path: of a file, which is replaced, or of a folder, which must not exist; missing parents are made; error:
-        raised in place of an OSError; remedy: the end of its line: "choose another --output"; durable: wait until
-        content and name are on the disk, so that they survive a power failure.
-    Yields: the path to write to, in the same folder.
+    A file there is replaced, or the one that a link leads to; a folder must not exist; missing parents are made. An
+    OSError becomes an `error` whose line ends with the remedy. What is `durable` survives a power failure.
     """
     if not path.name:
         raise error(f"{str(path)!r} cannot be the name of a file: {remedy}.")
@@ -92,10 +88,7 @@ def write_whole(path: Path, content: bytes | str, error: type[ToolkitError], rem
 
 
 def templates(folder: Path, *, escape: Callable[[Any], str] | None = None, **options: Any) -> "Environment":
-    """An environment for a folder's templates: undefined names are errors, and blocks leave no empty lines.
-
-    `escape` turns values that are not marked `safe` into text.
-    """
+    """An environment for a folder's templates; `escape` turns values that are not marked `safe` into text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     if escape is not None:
@@ -116,11 +109,9 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock of a file; it is released when the process ends, however it ends.
+    """Hold the lock of a file, at most until the process ends, however it ends; yields whether the lock is held.
 
-    Args: path; if it is missing, an exclusive lock makes it; wait: for another process that holds the lock; shared:
-        others may hold a shared lock at the same time.
-    Yields: whether the lock is held.
+    `wait` for another process that holds it. Others may hold a `shared` lock too; it does not make a missing file.
     """
     import fcntl
 
@@ -148,11 +139,7 @@ def sha256(path: Path) -> str:
 
 
 def to_cell(value: Any) -> Any:
-    """A value as a cell of a CSV file; text that a spreadsheet would compute, or that looks so, gets an apostrophe.
-
-    >>> to_cell("=1+1"), to_cell("-0.5"), from_cell(to_cell("@home"))
-    ("'=1+1", '-0.5', '@home')
-    """
+    """A value as a cell of a CSV file; text that a spreadsheet would compute, or that looks so, gets an apostrophe."""
     try:
         float(value)
     except (TypeError, ValueError):
@@ -174,11 +161,7 @@ def from_cell(text: str) -> str:
 
 
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
-    """The value of a JSON text from any source.
-
-    Args: text; strict: refuse numbers that are not finite, and keys that an object holds twice.
-    Raises: ValueError, with one line that says what is wrong.
-    """
+    """The value of a JSON text; ValueError if it is none, or if `strict` and it holds NaN, infinity or a key twice."""
     hooks = {"parse_constant": _finite, "parse_float": _finite, "object_pairs_hook": without_repeated_keys}
     try:
         return json.loads(text, **(hooks if strict else {}))
@@ -187,10 +170,7 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
 
 
 def read_json(path: Path, error: type[ToolkitError], remedy: str) -> dict[str, Any]:
-    """The object in a JSON file, read by `parse_json`.
-
-    Raises: FileNotFoundError if it is missing; `error`, whose line ends with the remedy, if it is damaged.
-    """
+    """The object in a JSON file; FileNotFoundError if it is missing, `error`, with the remedy, if it is damaged."""
     try:
         if isinstance(value := parse_json(read_text(path), strict=True), dict):
             return value

@@ -10,23 +10,18 @@ from pathlib import Path
 
 import torch
 
-from toolkit.errors import DeviceError, counted
+from toolkit.errors import ToolkitError, counted
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_MEGABYTE = 2**20
-SMALL = 2_000_000  # parameters
 
 
 def available_device(name: str | None, *, setting: str) -> str:
-    """A device's name as torch accepts it, by default a GPU if there is one.
-
-    Raises: DeviceError, with the setting that holds the name, if torch does not find the device.
-    """
+    """A device's name as torch accepts it, by default a GPU if there is one; ToolkitError if torch does not find it."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if not (found := re.fullmatch(r"(cpu|cuda)(?::([0-9]+))?", name)):
-        raise DeviceError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
+        raise ToolkitError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
     if found[1] == "cuda" and int(found[2] or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
+        raise ToolkitError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
     return "cpu" if found[1] == "cpu" else name
 
 
@@ -43,7 +38,7 @@ def device_name(device: torch.device | str) -> str:
 
 def use_one_thread_if_small(parameters: int) -> None:
     """Let torch train a small system with one thread: more would wait for each other longer than they compute."""
-    if "OMP_NUM_THREADS" not in os.environ and parameters < SMALL:
+    if "OMP_NUM_THREADS" not in os.environ and parameters < 2_000_000:
         torch.set_num_threads(1)
 
 
@@ -59,8 +54,8 @@ def keep_freed_blocks() -> None:
     Else every array of some megabytes gets new pages from the system, which can take as long as computing it.
     """
     for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
-        _glibc("mallopt", _MMAP_THRESHOLD, limit * _MEGABYTE)
-    _glibc("mallopt", _TRIM_THRESHOLD, 512 * _MEGABYTE)
+        _glibc("mallopt", _MMAP_THRESHOLD, limit << 20)
+    _glibc("mallopt", _TRIM_THRESHOLD, 512 << 20)
 
 
 def _glibc(function: str, *args: int) -> None:

@@ -12,7 +12,7 @@ from toolkit.contracts import Seq
 from toolkit.data.cache.store import stored_front_ends
 from toolkit.data.front_ends import rounded
 from toolkit.data.loaders import SegmentLoader, in_order
-from toolkit.errors import AudioError, CacheError, RecipeError
+from toolkit.errors import AudioError, RecipeError, ToolkitError
 
 UTTERANCES = 24  # three sessions of two speakers with four each
 
@@ -95,7 +95,7 @@ def test_the_size_is_known_before_anything_is_computed(recipe):
 
 def test_more_than_the_whole_cache_may_hold_is_refused(recipe, monkeypatch):
     monkeypatch.setenv("TOOLKIT_CACHE_GB", "0.00002")
-    with pytest.raises(CacheError, match=r"take about 0\.0 MB, and TOOLKIT_CACHE_GB allows .*feature_cache_mb 0"):
+    with pytest.raises(ToolkitError, match=r"take about 0\.0 MB, and TOOLKIT_CACHE_GB allows .*feature_cache_mb 0"):
         Parts(recipe).fill()
 
 

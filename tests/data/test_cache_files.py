@@ -15,7 +15,7 @@ from toolkit.data import front_ends as cache_files
 from toolkit.data.cache.store import features_folder
 from toolkit.data.front_ends import rows_of
 from toolkit.data.loaders import in_order
-from toolkit.errors import CacheError
+from toolkit.errors import ToolkitError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -74,7 +74,7 @@ def test_a_file_that_is_deleted_during_a_run_is_reported_in_one_line(recipe):
     with closing(parts.cache()) as cache:
         loader = in_order(parts.data.train, cache)
         shutil.rmtree(features_folder())
-        with pytest.raises(CacheError, match=r"\.safetensors was whole when the run began .*: start the run again"):
+        with pytest.raises(ToolkitError, match=r"\.safetensors was whole when the run began .*: start the run again"):
             list(loader)
 
 
@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_line_that_says_what_to_do(recipe, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(
-        CacheError, match=r"No space left on device\): make room, set TOOLKIT_CACHE.*_cache_mb 0"
+        ToolkitError, match=r"No space left on device\): make room, set TOOLKIT_CACHE.*_cache_mb 0"
     ) as error:
         Parts(recipe).fill()
     assert "\n" not in str(error.value) and not list(features_folder().glob("*/.*.partial"))
@@ -92,7 +92,7 @@ def test_a_full_disk_is_one_line_that_says_what_to_do(recipe, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_reported_in_one_line(recipe, own_cache):
     own_cache.write_text("a file")
-    with pytest.raises(CacheError, match="make room, set TOOLKIT_CACHE to another folder"):
+    with pytest.raises(ToolkitError, match="make room, set TOOLKIT_CACHE to another folder"):
         Parts(recipe).fill()
 
 

@@ -16,7 +16,7 @@ from several_ranks import CONTEXT
 from toolkit.cli.main import main
 from toolkit.data.cache.store import DESCRIPTION, features_folder, limit_bytes, make_room, stored_front_ends
 from toolkit.data.front_ends import FeatureFiles, read_segment
-from toolkit.errors import CacheError
+from toolkit.errors import ToolkitError
 
 UTTERANCES = 24
 
@@ -52,7 +52,7 @@ def test_the_limit_is_20_gb_unless_the_variable_sets_it(monkeypatch):
     assert limit_bytes() == 5e8
     for nonsense in ("much", "-1", "nan"):
         monkeypatch.setenv("TOOLKIT_CACHE_GB", nonsense)
-        with pytest.raises(CacheError, match=f"TOOLKIT_CACHE_GB is '{nonsense}': a number of gigabytes"):
+        with pytest.raises(ToolkitError, match=f"TOOLKIT_CACHE_GB is '{nonsense}': a number of gigabytes"):
             limit_bytes()
 
 

@@ -14,7 +14,7 @@ from several_ranks import CONTEXT
 from throwaway import good, install
 
 from toolkit.data.cache import features as cache_features
-from toolkit.errors import AudioError, CacheError, FailedPlugin
+from toolkit.errors import AudioError, FailedPlugin, ToolkitError
 from toolkit.plugins.registry import default_registry
 
 pytestmark = [
@@ -94,7 +94,7 @@ def test_a_killed_worker_is_reported_in_one_line_and_the_rest_is_computed_later(
         return features(wave)
 
     parts.system.levels["mfcc"].features = killed
-    with pytest.raises(CacheError, match=r"^A process that computes features died \(.*\): start the run again"):
+    with pytest.raises(ToolkitError, match=r"^A process that computes features died \(.*\): start the run again"):
         parts.fill()
     assert 3 <= len(stored_files()) < UTTERANCES
     parts.system.levels["mfcc"].features = features

@@ -6,8 +6,7 @@ import torch
 
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
-from toolkit.data.batches import EpochBatches
-from toolkit.data.seeding import seed_all
+from toolkit.data.batches import EpochBatches, seed_all
 from toolkit.data.segments import Batch
 from toolkit.model.system import build_system
 from toolkit.recipe.loading import load_recipe

@@ -120,7 +120,6 @@ def _mp3_length(path: Path, stream: "AudioStream", packets: Iterator["Packet"]) 
 
 
 def _mp3_frames(packet: "Packet", stream: "AudioStream") -> int:
-    """Number of frames that a packet of an MP3 decodes to."""
     frames = round((packet.duration or 0) * float(stream.time_base) * stream.codec_context.sample_rate)
     for data in packet.iter_sidedata():
         if data.data_type == "skip_samples":

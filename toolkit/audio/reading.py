@@ -129,7 +129,8 @@ def _examined(path: Path, size: int, changed_ns: int) -> tuple[int, int, Callabl
                 return file.frames, file.samplerate, _sndfile_blocks
     except soundfile.LibsndfileError as error:
         if error.code not in (1, 3, 4):  # of formats, files and encodings that it does not know; ffmpeg may
-            raise AudioError(f"{path} is damaged or truncated: {_cause(error)}; get the file again") from None
+            cause = error.error_string.strip(" .")  # the exception's text repeats the path
+            raise AudioError(f"{path} is damaged or truncated: {cause}; get the file again") from None
     return *ffmpeg.length(path), ffmpeg.blocks
 
 
@@ -196,8 +197,5 @@ def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]
                 frames -= len(block)
                 yield block
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path} cannot be decoded to its end: {_cause(error)}", "truncated") from None
-
-
-def _cause(error: soundfile.LibsndfileError) -> str:
-    return error.error_string.strip(" .")  # the exception's text repeats the path
+        cause = error.error_string.strip(" .")
+        raise AudioError(f"{path} cannot be decoded to its end: {cause}", "truncated") from None

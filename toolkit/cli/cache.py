@@ -12,7 +12,7 @@ from toolkit.cli.commands import Commands
 from toolkit.cli.options import as_json, show
 from toolkit.cli.tables import plain_table
 from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, megabytes, stored_front_ends
-from toolkit.errors import CacheError, join
+from toolkit.errors import ToolkitError, join
 from toolkit.terminal import console_for_output, say
 
 
@@ -49,7 +49,7 @@ def clear(names: tuple[str, ...], yes: bool):
     folder, known = features_folder(), stored_front_ends()
     for name in names:
         if not name or not any(stored.path.name.startswith(name) for stored in known):
-            raise CacheError(f"No front end in {folder} is called {name!r}: `toolkit cache info` lists them.")
+            raise ToolkitError(f"No front end in {folder} is called {name!r}: `toolkit cache info` lists them.")
     front_ends = [stored for stored in known if stored.path.name.startswith(names or "")]
     if not front_ends:
         click.echo(f"Nothing to delete in {folder}.")

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from toolkit.contracts import Augmentation, Mix, Seq
-from toolkit.data.batches import Draw
-from toolkit.data.seeding import derive_seed
+from toolkit.data.batches import Draw, derive_seed
 from toolkit.data.segments import Batch
 from toolkit.errors import RecipeError
 from toolkit.plugins.plugin import plugin_failures, require_rule

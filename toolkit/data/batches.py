@@ -1,15 +1,30 @@
-"""The batches of each epoch, drawn from (seed, epoch) alone; each of several ranks takes every n-th row."""
+"""Draws that a resumed run repeats: seeds from keys, and the batches of each epoch from (seed, epoch) alone."""
 
+import hashlib
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from toolkit.data.seeding import derive_seed
-
 REACH = 1.1  # how much longer a row may be than the one whose place it takes
+
+
+def derive_seed(*key: object) -> int:
+    """A 63-bit seed that depends on every part of the key and on nothing else."""
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_all(*key: object) -> None:
+    """Seed torch (all devices), numpy and random from a key."""
+    seed = derive_seed(*key)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 class LengthBatches:

@@ -18,7 +18,7 @@ from torch import Tensor
 from toolkit.contracts import Extractor, Seq
 from toolkit.data.cache.store import DESCRIPTION, REMEDY, SUFFIX, lock_of
 from toolkit.data.segments import SegmentSet
-from toolkit.errors import CacheError, RecipeError, one_line
+from toolkit.errors import RecipeError, ToolkitError, one_line
 from toolkit.files import DISTRIBUTION, locked, write_whole
 from toolkit.plugins.plugin import blame
 from toolkit.plugins.registry import code_version, find_part
@@ -139,13 +139,13 @@ class FeatureFiles:
         return True
 
     def write(self, utterance: str, rows: Sequence[Tensor]) -> None:
-        """Store features of an utterance's segments, each [frames, channels]. Raises: CacheError if that fails."""
+        """Store features of an utterance's segments, each [frames, channels]. Raises: ToolkitError if that fails."""
         content = save({str(n): row for n, row in enumerate(rows)}, metadata={CHECKSUM: _checksum(rows)})
-        write_whole(self.path(utterance), content, CacheError, REMEDY)
+        write_whole(self.path(utterance), content, ToolkitError, REMEDY)
 
     @contextmanager
     def filling(self) -> Iterator[None]:
-        """Be the only process that computes this front end. Raises: CacheError if its folder cannot be locked."""
+        """Be the only process that computes this front end. Raises: ToolkitError if its folder cannot be locked."""
         lock = self.folder / "filling"
         with ExitStack() as stack:
             try:
@@ -156,14 +156,14 @@ class FeatureFiles:
                 for unfinished in self.folder.glob(".*.partial"):  # left by a killed process
                     unfinished.unlink()
             except OSError as error:
-                raise CacheError(f"{lock} cannot be locked ({error.strerror or error}): {REMEDY}.") from error
+                raise ToolkitError(f"{lock} cannot be locked ({error.strerror or error}): {REMEDY}.") from error
             if not os.path.isfile(self.folder / DESCRIPTION):
-                write_whole(self.folder / DESCRIPTION, json.dumps(self.description) + "\n", CacheError, REMEDY)
+                write_whole(self.folder / DESCRIPTION, json.dumps(self.description) + "\n", ToolkitError, REMEDY)
             yield
 
 
 def read_segment(path: Path, number: int) -> Tensor:
-    """The features of an utterance's segment: [frames, channels], float32; CacheError if the file is not as it was."""
+    """The features of an utterance's segment: [frames, channels], float32; ToolkitError if the file has changed."""
     try:  # the format is parsed here: `safe_open` maps the file, which takes longer than reading a segment
         with path.open("rb", buffering=0) as file:
             tensor = json.loads(file.read(int.from_bytes(file.read(8), "little")))[str(number)]
@@ -173,11 +173,10 @@ def read_segment(path: Path, number: int) -> Tensor:
                 raise ValueError("it is truncated")
             return row.float()
     except (OSError, ValueError, KeyError) as error:
-        raise CacheError(f"{path} was whole when the run began ({one_line(error)}): start the run again.") from None
+        raise ToolkitError(f"{path} was whole when the run began ({one_line(error)}): start the run again.") from None
 
 
 def _checksum(rows: Sequence[Tensor]) -> str:
-    """The CRC-32 of dtypes, shapes and values."""
     checksum = zlib.crc32(str([(row.dtype, row.shape) for row in rows]).encode())
     for row in rows:
         checksum = zlib.crc32(row.numpy(), checksum)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from toolkit.errors import BrokenPlugin, FailedPlugin, PluginError, RecipeError, ShapeError, ToolkitError, one_line
+from toolkit.errors import FailedPlugin, PluginError, RecipeError, ShapeError, ToolkitError, one_line
 from toolkit.hookspecs import CONTRACT_VERSION, PluginSpec
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.kinds import KINDS
@@ -63,14 +63,14 @@ class Plugin:
         return f"{problem}; {remedy} with contract {contract}"
 
     def load(self) -> type:
-        """Import the class. Raises: BrokenPlugin if it cannot be imported, or is not a class of its kind."""
+        """Import the class. Raises: PluginError if it cannot be imported, or is not a class of its kind."""
         named, base = f"{self.where.before('plugin')}{self}", KINDS[self.spec.kind].base
         try:
             found = resolve_name(self.spec.target)
         except (Exception, SystemExit) as error:
-            raise BrokenPlugin(f"{named} cannot be imported ({self.spec.target}): {one_line(error)}") from error
+            raise PluginError(f"{named} cannot be imported ({self.spec.target}): {one_line(error)}") from error
         if not (isinstance(found, type) and issubclass(found, resolve_name(base))):
-            raise BrokenPlugin(f"{named} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
+            raise PluginError(f"{named} cannot be used: {self.spec.target} is not a {base.replace(':', '.')}.")
         return found
 
     def check_args(self, args: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Plugin:
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.where.before()}{self} cannot be built: {one_line(error)}") from error
         if problem := misdeclared(built, resolve_name(KINDS[self.spec.kind].base)):
-            raise BrokenPlugin(f"{self.where.before()}{self} cannot be used: {problem}")
+            raise PluginError(f"{self.where.before()}{self} cannot be used: {problem}")
         if not self.declaration.own:
             vars(built)[ORIGIN] = self  # bypasses __setattr__, which nn.Module and frozen dataclasses replace
         return built

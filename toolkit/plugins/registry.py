@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from packaging.utils import canonicalize_name
 
-from toolkit.errors import AmbiguousPlugin, BrokenPlugin, UnknownPlugin, did_you_mean, join
+from toolkit.errors import PluginError, UnknownPlugin, did_you_mean, join
 from toolkit.files import DISTRIBUTION
 from toolkit.hookspecs import PluginSpec
 from toolkit.plugins.declarations import Declaration, has_module, installed, read_declarations, source_files
@@ -75,10 +75,10 @@ class Registry:
             return replace(found[0], where=where)
         if found:
             names = (f"{p.spec.kind} {p.full_name}" if kind is None else repr(p.full_name) for p in found)
-            raise AmbiguousPlugin(f"{at}{join(map(str, found))} have the same name. Write {join(names, 'or')}.")
+            raise PluginError(f"{at}{join(map(str, found))} have the same name. Write {join(names, 'or')}.")
         for plugin in called:
             if plugin.spec.kind in kinds or plugin.spec.kind not in KINDS:
-                raise BrokenPlugin(f"{at}{plugin} cannot be used: {plugin.problem}.")
+                raise PluginError(f"{at}{plugin} cannot be used: {plugin.problem}.")
         same_kind = [plugin for plugin in self._plugins if plugin.spec.kind in kinds]
         near = did_you_mean(name, [known for p in same_kind for known in (p.spec.name, p.full_name)])
         hint = f" Its kind is {join((p.spec.kind for p in usable), 'or')}." if usable else near

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-from toolkit.errors import GroupError, ToolkitError, one_line
+from toolkit.errors import ToolkitError, one_line
 
 STARTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
@@ -17,7 +17,7 @@ TIMEOUT = timedelta(hours=2)  # for one rank to compute what the others wait for
 def together() -> Iterator[None]:
     """Join the other ranks, and leave them at the end; does nothing in a process that torchrun did not start.
 
-    The first rank that fails raises: the block's ToolkitError, or a GroupError if another is gone. The others exit.
+    The first rank that fails raises: its own error, or that another is gone. The others exit.
     """
     if not all(name in os.environ for name in STARTED):
         yield
@@ -30,7 +30,7 @@ def together() -> Iterator[None]:
     try:
         store, rank, size = next(iter(distributed.rendezvous("env://", timeout=TIMEOUT)))
     except (RuntimeError, ValueError) as error:
-        raise GroupError(f"The other processes of this training cannot be reached: {one_line(error)}.") from error
+        raise ToolkitError(f"The other processes of this training cannot be reached: {one_line(error)}.") from error
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
@@ -48,4 +48,4 @@ def together() -> Iterator[None]:
         if ours:
             raise
         problem = f"Another process of this training is gone ({one_line(error)})"
-        raise GroupError(f"{problem}: run the command again, which goes on from the last checkpoint.") from error
+        raise ToolkitError(f"{problem}: run the command again, which goes on from the last checkpoint.") from error

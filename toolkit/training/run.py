@@ -13,12 +13,12 @@ import torch
 from toolkit.corpus.folds import refuse_shared_audio
 from toolkit.corpus.protocols import selects_on, stopping_rules
 from toolkit.data.augmentation import Augmentations, build_augmentations
+from toolkit.data.batches import seed_all
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
-from toolkit.data.seeding import seed_all
 from toolkit.distributed import from_first, gathered, rank, share_state
-from toolkit.errors import AudioError, BundleError, CheckpointError, CorpusError, GroupError, ToolkitError
+from toolkit.errors import AudioError, BundleError, CheckpointError, CorpusError, ToolkitError
 from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
@@ -95,14 +95,14 @@ class Run:
         keep_freed_blocks()
         if len(names := sorted({*gathered(self.folder.path.name)})) > 1:
             problem = f"The processes would train different runs, {' and '.join(names)}"
-            raise GroupError(f"{problem}: all machines need the same recipe, data and code.")
+            raise ToolkitError(f"{problem}: all machines need the same recipe, data and code.")
         results = self.folder.path / RESULTS  # written last
         finished = partial(os.path.isfile, results)
         with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
             if from_first(finished):  # perhaps by a process that held the lock until now
                 self.say(f"This run is finished, nothing is trained: {self.folder.path}")
             elif not os.path.isdir(self.folder.path):
-                raise GroupError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
+                raise ToolkitError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
             else:
                 threads = torch.get_num_threads()
                 try:

@@ -20,7 +20,7 @@ from toolkit import __version__
 from toolkit.contracts import Seq
 from toolkit.corpus.utterance import MIN_SAMPLES
 from toolkit.data.segments import padded
-from toolkit.errors import OnnxError
+from toolkit.errors import BundleError
 from toolkit.inference.onnx import export as onnx_export
 from toolkit.inference.onnx.export import TOLERANCE, export_onnx
 
@@ -171,7 +171,7 @@ class FailsWhileExported(GoodHead):
 def test_what_cannot_be_exported_is_named_with_the_reason_and_leaves_what_was_there(parts, said, tmp_path, capfd):
     system = small(**parts)
     (tmp_path / "model.onnx").write_text("the one before")
-    with pytest.raises(OnnxError) as caught:
+    with pytest.raises(BundleError) as caught:
         export_onnx(system, usage(system), tmp_path / "model.onnx")
     assert re.fullmatch(said, str(caught.value))
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"model.onnx": "the one before"}
@@ -181,7 +181,9 @@ def test_what_cannot_be_exported_is_named_with_the_reason_and_leaves_what_was_th
 def test_a_name_that_cannot_be_written_is_one_line(plain, tmp_path):
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "model.onnx"
-    with pytest.raises(OnnxError, match=rf"^{re.escape(str(path))} cannot be written \(File exists\): choose another"):
+    with pytest.raises(
+        BundleError, match=rf"^{re.escape(str(path))} cannot be written \(File exists\): choose another"
+    ):
         export_onnx(plain.system, usage(plain.system), path)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
@@ -191,14 +193,14 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(plain, t
     said = (
         r"^ONNX export needs onnxscript, which is not installed: pip install 'audio-classification-toolkit\[onnx\]'\.$"
     )
-    with pytest.raises(OnnxError, match=said):
+    with pytest.raises(BundleError, match=said):
         export_onnx(plain.system, usage(plain.system), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_system_that_no_file_can_hold_is_refused_before_it_is_traced(plain, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "LARGEST_GB", 1e-9)
-    with pytest.raises(OnnxError, match="one ONNX file can hold"):
+    with pytest.raises(BundleError, match="one ONNX file can hold"):
         export_onnx(plain.system, usage(plain.system), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

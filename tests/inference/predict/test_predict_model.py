@@ -16,7 +16,7 @@ from trained_model import random_model, random_system, train, usage_of
 from toolkit.audio.waves import read_audio
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
-from toolkit.errors import AudioError, DeviceError, PredictionError
+from toolkit.errors import AudioError, PredictionError, ToolkitError
 from toolkit.inference.predict import model as model_module
 from toolkit.inference.predict.model import Model
 from toolkit.inference.predict.predictions import Prediction
@@ -278,5 +278,5 @@ def test_a_covariate_that_the_system_needs_must_be_given_and_changes_the_predict
 def test_a_missing_device_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     system, usage = random_system(tmp_path)
-    with pytest.raises(DeviceError, match="0 GPUs"):
+    with pytest.raises(ToolkitError, match="0 GPUs"):
         Model(system, usage, device="cuda")

@@ -8,7 +8,7 @@ import torch
 from small_system import write_recipe
 from speechbrain import Stage
 
-from toolkit.data.seeding import seed_all
+from toolkit.data.batches import seed_all
 from toolkit.errors import ToolkitError
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import READ_EVERY, SKIPS_IN_A_ROW, SystemBrain

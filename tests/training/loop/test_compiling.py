@@ -6,7 +6,7 @@ from small_system import write_recipe
 
 from toolkit.contracts import Seq
 from toolkit.corpus.targets import Target
-from toolkit.data.seeding import seed_all
+from toolkit.data.batches import seed_all
 from toolkit.errors import ToolkitError
 from toolkit.model.system import System, build_system
 from toolkit.recipe.loading import load_recipe

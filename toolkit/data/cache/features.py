@@ -20,7 +20,7 @@ from toolkit.contracts import Seq
 from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, make_room, megabytes
 from toolkit.data.front_ends import FeatureFiles, named_front_end, rounded, rows_of
 from toolkit.data.segments import Batch, Items, SegmentSet
-from toolkit.errors import CacheError, ToolkitError, one_line
+from toolkit.errors import ToolkitError, one_line
 from toolkit.files import sha256
 from toolkit.model.system import System
 from toolkit.terminal import progress as bar
@@ -139,7 +139,7 @@ class FeatureCache:
             return False
         if needed > limit_bytes():
             problem = f"take about {megabytes(needed)}, and {LIMIT_VARIABLE} allows {megabytes(limit_bytes())}"
-            raise CacheError(f"The features of this run {problem}: raise it, or give --training.feature_cache_mb 0.")
+            raise ToolkitError(f"The features of this run {problem}: raise it, or give --training.feature_cache_mb 0.")
         return True
 
     def _lacking(self, utterances: Iterable[CachedUtterance], levels: Collection[str] | None = None) -> Lacking:
@@ -205,7 +205,7 @@ class Computation(Items):
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
-            raise CacheError(
+            raise ToolkitError(
                 f"A process that computes features died ({one_line(str(error))}): start the run again, which "
                 "computes the rest; if memory is short, OMP_NUM_THREADS=1 computes in one process."
             ) from None

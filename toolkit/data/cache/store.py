@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import CacheError
+from toolkit.errors import ToolkitError
 from toolkit.files import cache_folder, locked, parse_json, read_text
 
 LIMIT_VARIABLE = "TOOLKIT_CACHE_GB"
@@ -26,14 +26,14 @@ def features_folder() -> Path:
 
 
 def limit_bytes() -> float:
-    """Bytes that all front ends may take: $TOOLKIT_CACHE_GB, else 20 GB. Raises: CacheError if that is not a number."""
+    """Bytes that all front ends may take: $TOOLKIT_CACHE_GB, else 20 GB; ToolkitError if that is not a number."""
     text = os.environ.get(LIMIT_VARIABLE) or "20"
     try:
         limit = float(text)
     except ValueError:
         limit = -1.0
     if not limit >= 0:
-        raise CacheError(f"{LIMIT_VARIABLE} is {text!r}: a number of gigabytes is needed, such as 20.")
+        raise ToolkitError(f"{LIMIT_VARIABLE} is {text!r}: a number of gigabytes is needed, such as 20.")
     return limit * 1e9
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 import toolkit
 from toolkit.contracts import Seq
 from toolkit.corpus.utterance import MIN_SAMPLES
-from toolkit.errors import OnnxError, one_line
+from toolkit.errors import BundleError, one_line
 from toolkit.files import DISTRIBUTION, write_whole
 from toolkit.inference.bundle.config import Usage
 from toolkit.model.system import System
@@ -28,9 +28,9 @@ TOLERANCE = 1e-4
 
 
 def export_onnx(system: System, usage: Usage, path: Path | str) -> float:
-    """Write `onnx_model` to a file, and return its difference from torch; OnnxError if the file cannot be written."""
+    """Write `onnx_model` to a file, and return its difference from torch; BundleError if the file cannot be written."""
     model, difference = onnx_model(system, usage)
-    write_whole(Path(path), model, OnnxError, "choose another name or make room")
+    write_whole(Path(path), model, BundleError, "choose another name or make room")
     return difference
 
 
@@ -39,7 +39,7 @@ def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
 
     Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata.
     Returns: the content of the file; the largest difference of a log-probability from torch's, relative below -1.
-    Raises: OnnxError if a package is missing, or a part cannot be exported or differs from torch.
+    Raises: BundleError if a package is missing, or a part cannot be exported or differs from torch.
     """
     try:
         import onnx  # noqa: F401
@@ -47,14 +47,14 @@ def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
         import onnxscript  # noqa: F401
     except ImportError as error:
         line = f"ONNX export needs {error.name}, which is not installed: pip install '{DISTRIBUTION}[onnx]'."
-        raise OnnxError(line) from None
+        raise BundleError(line) from None
     size = sum(tensor.nbytes for tensor in (*system.parameters(), *system.buffers())) / 1e9
     if size > LARGEST_GB:
-        raise OnnxError(f"The system's weights are {size:.1f} GB, and one ONNX file can hold {LARGEST_GB} GB.")
+        raise BundleError(f"The system's weights are {size:.1f} GB, and one ONNX file can hold {LARGEST_GB} GB.")
     *parts, answer = _parts(system, usage)
     try:
         return _export(answer, usage)
-    except OnnxError:
+    except BundleError:
         for part in parts:  # the first that cannot be exported by itself is to blame
             _export(part, usage)
         raise
@@ -93,9 +93,9 @@ class Part(nn.Module):
         covariates = {f"covariate_{name}": torch.arange(rows) % (classes + 1) - 1 for name, classes in sizes}
         return {"waveform": wave, "lengths": lengths, **covariates}
 
-    def refused(self, cause: str) -> OnnxError:
+    def refused(self, cause: str) -> BundleError:
         """The error for a part that cannot be exported, or whose export does not agree with torch."""
-        return OnnxError(f"The {self.name} cannot be exported to ONNX: {cause}.")
+        return BundleError(f"The {self.name} cannot be exported to ONNX: {cause}.")
 
 
 def _parts(system: System, usage: Usage) -> list[Part]:

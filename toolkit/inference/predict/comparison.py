@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from toolkit.contracts import Augmentation
-from toolkit.data.seeding import derive_seed
+from toolkit.data.batches import derive_seed
 from toolkit.errors import PredictionError, RecipeError
 from toolkit.files import DISTRIBUTION, write_whole
 from toolkit.inference.predict.evaluation import read_tests

@@ -128,7 +128,7 @@ class Model:
 
     Args: system: with its weights; it is put into evaluation mode and onto the device; usage: how audio goes in and
         what comes out; device: by default a GPU if there is one; seen: what trained it, if its bundle tells.
-    Raises: DeviceError if the device does not exist.
+    Raises: ToolkitError if the device does not exist.
     """
 
     def __init__(self, system: System, usage: Usage, *, device: str | None = None, seen: Seen = UNSEEN):

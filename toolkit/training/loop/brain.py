@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.corpus.targets import Target
-from toolkit.data.batches import EpochBatches
+from toolkit.data.batches import EpochBatches, seed_all
 from toolkit.data.loaders import SegmentLoader
-from toolkit.data.seeding import seed_all
 from toolkit.data.segments import Batch
 from toolkit.distributed import average_statistics, from_first, gathered, rank, ranks, summed
 from toolkit.errors import ToolkitError, counted, join
