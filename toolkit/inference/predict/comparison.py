@@ -1,7 +1,7 @@
 """Evaluations on the same utterances: of two systems (`toolkit compare`), or of one in other conditions (`stress`)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,7 @@ def compare_systems(bundles: Sequence[str], manifest: str, **options: Any) -> di
     return {
         "systems": [{key: values[key] for key in kept} for values in systems],
         "differences": {
-            c.metric: {key: getattr(c, key) for key in ("difference", "p", "p_corrected", "verdict")}
-            | {"interval": c.interval and astuple(c.interval)}
+            c.metric: {key: getattr(c, key) for key in ("difference", "p", "p_corrected", "verdict", "interval")}
             for c in found
         },
         **{key: systems[0][key] for key in shared},
@@ -102,7 +101,7 @@ def _in_condition(values: Mapping[str, Any], by_speaker: Confusions, change: Com
     ua = [(name, found.ua) for name, found in accuracies_of(by_speaker).items() if name]
     return {key: values[key] for key in ("n_utterances", *METRICS, "intervals", "by_gender", "recall")} | {
         "change": change and change.difference,
-        "change_interval": change and change.interval and astuple(change.interval),
+        "change_interval": change and change.interval,
         "p_corrected": change and change.p_corrected,
         "worst_speaker": min(ua, key=lambda pair: pair[1], default=None),
     }
