@@ -105,8 +105,6 @@ def compare(systems: Mapping[str, Confusions], *, metrics: Sequence[str] = METRI
     The sign-flip test and the interval are both for the pooled difference. Holm's correction covers everything that is
     returned, as one family. The smallest p that n speakers can give is 2 / 2**n, so six of them (0.031) show nothing
     once two metrics are compared. With unknown speakers, under "", there is neither a test nor an interval.
-
-    Raises: ShapeError if two systems have different utterances of a common speaker.
     """
     found = []
     (baseline, base), *others = systems.items()

@@ -71,11 +71,7 @@ def compare_systems(bundles: Sequence[str], manifest: str, **options: Any) -> di
 
 
 def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 0, **options: Any) -> dict[str, Any]:
-    """Test a system on a labelled manifest as recorded and in every condition; accuracies are fractions of 1.
-
-    Args: only: names of `CONDITIONS`, by default all; seed: of noise, rooms and cuts; options: those of `read_tests`.
-    Raises: PredictionError if a condition does not fit the system's sample rate; ToolkitError as for `read_tests`.
-    """
+    """Test a system as recorded and in `CONDITIONS`, or `only` some, by options of `read_tests`."""
     (test,) = read_tests([bundle], manifest, **options)
     audio, target = test.model.usage.audio, test.model.usage.target
     augmentations = {name: _augmentation(name, audio) for name in only or CONDITIONS}
