@@ -67,18 +67,14 @@ def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One system against the baseline in one metric, over the speakers that both have.
-
-    `interval` and `p` are None with fewer than `MIN_SPEAKERS` common speakers, or where an utterance has no speaker;
-    `difference` is None without a common speaker.
-    """
+    """One system against the baseline in one metric, over the speakers that both have."""
 
     system: str
     baseline: str
     metric: str  # "wa" or "ua"
-    difference: float | None  # pooled accuracy of the system minus the baseline's, in fractions of 1
-    interval: Interval | None  # 95 % interval of the difference
-    p: float | None  # of the sign-flip test
+    difference: float | None  # of the system's pooled accuracy, in fractions of 1; None without a common speaker
+    interval: Interval | None  # 95 %; None below `MIN_SPEAKERS`, or where an utterance has no speaker
+    p: float | None  # of the sign-flip test; None as the interval
     p_corrected: float | None  # after Holm's correction over everything compared together
     n_speakers: int  # that both have
     least_p: float | None = None  # the smallest corrected p that so many speakers can give

@@ -9,7 +9,7 @@ COLUMN = "@"
 
 
 def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
-    """The indices of a recording's values (`given`) among those that a system knows (`wanted`); PredictionError."""
+    """The indices of a recording's values among those that a system knows (`wanted`); PredictionError if it lacks one."""
     check_names(wanted, given)
     for name, values in wanted.items():
         if not str(given.get(name) or "").strip():
