@@ -9,7 +9,7 @@ COLUMN = "@"
 
 
 def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
-    """The indices of a recording's values among those that a system knows (`wanted`); PredictionError if it lacks one."""
+    """The indices of a recording's values among those that a system knows; PredictionError if one is not."""
     check_names(wanted, given)
     for name, values in wanted.items():
         if not str(given.get(name) or "").strip():
