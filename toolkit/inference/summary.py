@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,17 +53,12 @@ class TestSummary:
         by_gender = accuracies_of(confusions_by("gender", answers, target))
         return cls(
             **{key: found[key] for key in ("n_utterances", *METRICS, "macro_f1", "recall", "f1")},
-            **{f"{metric}_interval": ends and astuple(ends) for metric, ends in intervals.items()},
+            **{f"{metric}_interval": ends for metric, ends in intervals.items()},
             confusion=tuple(map(tuple, found["confusion"])),
             ece=expected_calibration_error(answers.probabilities, answers.reference, labels=target.classes),
             confidence=float(np.mean(answers.probabilities.max(axis=1))),
             by_gender={gender: by_gender[gender] for gender in sorted(by_gender) if gender},
         )
-
-    def interval(self, metric: str) -> Interval | None:
-        """The 95 % interval of "wa" or "ua", or None."""
-        ends = getattr(self, f"{metric}_interval")
-        return None if ends is None else Interval(*ends)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ training's luck, and all folds share most of their training data.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +32,7 @@ _RESAMPLE_BLOCK, _BLOCK = 1_000, 10_000  # resamples and draws held in memory at
 _ROUNDING = 1e-9  # of the sum of absolute differences: sums closer than this are equal
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """From `low` to `high`, both in fractions of 1."""
 
     low: float
@@ -40,11 +40,10 @@ class Interval:
 
 
 def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = None, seed: int = 0) -> Interval | None:
-    """A 95 % interval for the pooled accuracy over speakers like these, or for its difference from that of `minus`.
+    """A 95 % interval for the pooled accuracy over speakers like these; None below `MIN_SPEAKERS`.
 
-    Args: confusions: [speakers, classes, classes]; metric: "ua" in a resample is over the classes that its speakers
-        have; minus: of another system, the same speakers in the same order, with the same utterances; seed: of draws.
-    Returns: the interval, or None below `MIN_SPEAKERS` speakers.
+    UA in a resample is over the classes that its speakers have. Confusions are [speakers, classes, classes]; with those
+    of another system on the same utterances as `minus`, the interval is for the difference.
     """
     from scipy import stats  # slow to import, and only intervals need it
 
@@ -68,18 +67,14 @@ def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One system against the baseline in one metric, over the speakers that both have.
-
-    `interval` and `p` are None with fewer than `MIN_SPEAKERS` common speakers, or where an utterance has no speaker;
-    `difference` is None without a common speaker.
-    """
+    """One system against the baseline in one metric, over the speakers that both have."""
 
     system: str
     baseline: str
     metric: str  # "wa" or "ua"
-    difference: float | None  # pooled accuracy of the system minus the baseline's, in fractions of 1
-    interval: Interval | None  # 95 % interval of the difference
-    p: float | None  # of the sign-flip test
+    difference: float | None  # of the system's pooled accuracy, in fractions of 1; None without a common speaker
+    interval: Interval | None  # 95 %; None below `MIN_SPEAKERS`, or where an utterance has no speaker
+    p: float | None  # of the sign-flip test; None as the interval
     p_corrected: float | None  # after Holm's correction over everything compared together
     n_speakers: int  # that both have
     least_p: float | None = None  # the smallest corrected p that so many speakers can give
@@ -106,8 +101,6 @@ def compare(systems: Mapping[str, Confusions], *, metrics: Sequence[str] = METRI
     The sign-flip test and the interval are both for the pooled difference. Holm's correction covers everything that is
     returned, as one family. The smallest p that n speakers can give is 2 / 2**n, so six of them (0.031) show nothing
     once two metrics are compared. With unknown speakers, under "", there is neither a test nor an interval.
-
-    Raises: ShapeError if two systems have different utterances of a common speaker.
     """
     found = []
     (baseline, base), *others = systems.items()
@@ -172,9 +165,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979. None,
     where nothing was tested, does not count and stays None.
-
-    >>> holm([0.01, None, 0.04, 0.03])
-    [0.03, None, 0.06, 0.06]
     """
     tested = [(p, index) for index, p in enumerate(p_values) if p is not None]
     corrected: list[float | None] = [None] * len(p_values)

@@ -80,16 +80,13 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(probabilities: np.ndarray, reference: Labels, *, labels: Sequence) -> float:
-    """The temperature with the lowest negative log-likelihood within `TEMPERATURES`, or 1 if none is better.
-
-    It is 1 if all predictions are correct: the lowest would be best.
-    """
+    """The temperature with the lowest negative log-likelihood within `TEMPERATURES`, or 1 if none is better."""
     from scipy.optimize import minimize_scalar  # slow to import, and only needed here
     from scipy.special import logsumexp
 
     probabilities, true = checked_probabilities(probabilities, reference, labels)
     if (probabilities.argmax(axis=1) == true).all():
-        return 1.0
+        return 1.0  # the lowest would be best
     scores = _logarithms(probabilities)
     scores -= scores[np.arange(len(true)), true][:, None]
 
@@ -133,10 +130,7 @@ class Confidence:
     def fit(
         cls, probabilities: np.ndarray, reference: Labels, *, labels: Sequence[str], speakers: Sequence[str]
     ) -> "Confidence":
-        """Fit the temperature, then the thresholds of every coverage and error rate, in percent.
-
-        If an utterance has no speaker, no error rate can be promised.
-        """
+        """Fit the temperature, then thresholds by percent; no error rate's if an utterance has no speaker."""
         temperature = fit_temperature(probabilities, reference, labels=labels)
         tempered = at_temperature(probabilities, temperature)
         confidence, correct = tempered.max(axis=1), np.array(labels)[tempered.argmax(axis=1)] == np.asarray(reference)

@@ -79,14 +79,8 @@ class Accuracies:
     n: int  # utterances
 
 
-def speaker_confusions(
-    speakers: Sequence[str],  # of each utterance; all without a name count as one speaker
-    reference: Labels,
-    predicted: Labels,
-    *,
-    classes: Sequence[str],  # in the order of rows and columns
-) -> Confusions:
-    """Count by speaker, in the order in which they first occur; ValueError if a label is not one of `classes`."""
+def speaker_confusions(speakers: Labels, reference: Labels, predicted: Labels, *, classes: Sequence[str]) -> Confusions:
+    """Count by speaker, in the order in which they first occur; utterances without a name count as one speaker's."""
     found: dict[str, np.ndarray] = {}
     rows, columns = label_indices(reference, classes), label_indices(predicted, classes)
     for speaker, row, column in zip(speakers, rows, columns, strict=True):

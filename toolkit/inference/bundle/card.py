@@ -18,8 +18,8 @@ from toolkit.terminal import clock
 def card_text(config: BundleConfig, license: str | None = None) -> str:
     """The card of a bundle: a YAML header for the Hugging Face hub, then Markdown."""
     environment = templates(Path(__file__).parent, escape=escape_markdown)
-    environment.filters.update(words=join, clock=clock, count=COUNT.show, percent=PERCENT.show, interval=INTERVAL.show)
-    environment.filters.update(nats=NATS.show)
+    formats = {"count": COUNT, "nats": NATS, "percent": PERCENT, "interval": INTERVAL}
+    environment.filters |= {"words": join, "clock": clock, **{name: format.show for name, format in formats.items()}}
     training, test = config.training, config.training.test
     given = {name: values[0] for name, values in config.covariates.items()}
     options = (f" --covariate {shlex.quote(one_line(f'{name}={value}'))}" for name, value in given.items())
@@ -31,19 +31,16 @@ def card_text(config: BundleConfig, license: str | None = None) -> str:
         extractors=[part.plugin.rpartition(":")[2] for kind, _, part in config.parts() if kind == "extractor"],
         training=training,
         test=test,
-        labels=config.classes["label"],
         exported_with=f"{DISTRIBUTION} {config.exported_with.get(DISTRIBUTION, '')}".rstrip(),
         options="".join(options),
         arguments=f", covariates={given}" if given else "",
-        guessed=[name for name, spec in config.model.covariates.items() if spec.source == "predicted"],
         plugins=list(dict.fromkeys(plugins)),
-        distributions=[f"{name} {version}" for name, version in config.distributions.items()],
         pretrained=[f"{name} ({level})" for level, name in training.pretrained.items() if name],
         selects_on=selects_on(training.protocol),
         speakers=training.speakers.get("test", 0),
         min_speakers=MIN_SPEAKERS,
         bins=BINS,
         rules=RULES,
-        accuracies=[(metric.upper(), getattr(test, metric), test.interval(metric)) for metric in METRICS],
+        accuracies=[(metric.upper(), getattr(test, metric), getattr(test, f"{metric}_interval")) for metric in METRICS],
         genders=GENDERS,
     )

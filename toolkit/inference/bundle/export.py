@@ -40,11 +40,6 @@ from toolkit.training.run_folder import (
 if TYPE_CHECKING:
     from toolkit.model.system import System
 
-QUOTED = (  # copied from results.json
-    *("corpus", "protocol", "fold", "seed", "stamps", "epoch", "epochs"),
-    *("parameters", "precision", "hardware", "seconds", "versions"),
-)
-
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -65,6 +60,8 @@ class TrainedRun:
         rows = json.dumps(manifest_rows(self.utterances), sort_keys=True, default=str)
         speakers = {utterance.id: utterance.speaker for utterance in self.utterances}
         parts = {part: getattr(self.fold, part) for part in PARTS}
+        copied = ["corpus", "protocol", "fold", "seed", "stamps", "epoch", "epochs"]
+        copied += ["parameters", "precision", "hardware", "seconds", "versions"]
         return RunSummary(
             description=corpus.description,
             licence=corpus.licence,
@@ -74,7 +71,7 @@ class TrainedRun:
             pretrained={name: source and weights_name(source) for name, source in self.results["pretrained"].items()},
             random_backbones=random_backbones,
             test=TestSummary.of(self.answers, self.targets[LABEL]),
-            **{key: self.results[key] for key in QUOTED},
+            **{key: self.results[key] for key in copied},
         )
 
 

@@ -39,10 +39,7 @@ def demo(
     hop_s: float | None,
     device: str | None,
 ) -> None:
-    """Serve the page with the options of `toolkit demo`, until the process is asked to end.
-
-    Raises: ToolkitError if the page cannot be served at this host and port, or a bundle or an option cannot be used.
-    """
+    """Serve the page with the options of `toolkit demo`, until the process is asked to end."""
     if find_spec("gradio") is None:
         raise PredictionError(f"demo needs gradio: pip install '{DISTRIBUTION}[demo]'.")
     try:

@@ -35,11 +35,9 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> float:
 
 
 def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
-    """A system as an ONNX model, if ONNX Runtime computes what torch computes; docs/onnx.md lists inputs and output.
+    """A system as an ONNX model, and its largest difference of a log-probability from torch's, relative below -1.
 
-    Args: system: on the CPU, in eval() mode; usage: becomes the model's metadata.
-    Returns: the content of the file; the largest difference of a log-probability from torch's, relative below -1.
-    Raises: BundleError if a package is missing, or a part cannot be exported or differs from torch.
+    Raises: BundleError if a package is missing, or a part cannot be exported or differs. docs/onnx.md lists inputs and output.
     """
     try:
         import onnx  # noqa: F401
@@ -69,10 +67,8 @@ class Part(nn.Module):
         self.fixed_samples = system.fixed_samples
 
     def forward(self, waveform: Tensor, lengths: Tensor, *covariates: Tensor) -> Tensor:
-        """Put zeros beyond the lengths; up to the shortest or the only length that a system takes, they count as audio.
-
-        Args: waveform [batch, samples]; lengths [batch]; covariates: class indices [batch] of each that is given.
-        """
+        """The tensor of waveforms [batch, samples], their lengths [batch], and class indices [batch] by covariate."""
+        # Zeros beyond the lengths count as audio up to the shortest or the only length that a system takes.
         wave, given = Seq(waveform, lengths).zeroed(), dict(zip(self.system.given_covariates, covariates, strict=True))
         if self.fixed_samples is not None:
             return self.compute(Seq(wave.values, torch.full_like(lengths, self.fixed_samples)), given)

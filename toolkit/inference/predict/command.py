@@ -28,11 +28,7 @@ def predict(
     covariates: Mapping[str, str],
     columns: Mapping[str, str] | None = None,
 ) -> bool:
-    """Label the recordings in `names`, with the options of `toolkit predict`.
-
-    Returns: whether everything was labelled.
-    Raises: ToolkitError if the bundle, a manifest or an option is wrong, or there is nothing to label.
-    """
+    """Label the recordings in `names`, with the options of `toolkit predict`; returns whether all were labelled."""
     kind, _ = read_rule(abstain)
     if not any(name == STANDARD_INPUT or os.path.exists(name) for name in names):
         raise PredictionError(f"There is nothing to label: {join(names)} cannot be found")

@@ -1,7 +1,7 @@
 """Evaluations on the same utterances: of two systems (`toolkit compare`), or of one in other conditions (`stress`)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,7 @@ def compare_systems(bundles: Sequence[str], manifest: str, **options: Any) -> di
     return {
         "systems": [{key: values[key] for key in kept} for values in systems],
         "differences": {
-            c.metric: {key: getattr(c, key) for key in ("difference", "p", "p_corrected", "verdict")}
-            | {"interval": c.interval and astuple(c.interval)}
+            c.metric: {key: getattr(c, key) for key in ("difference", "p", "p_corrected", "verdict", "interval")}
             for c in found
         },
         **{key: systems[0][key] for key in shared},
@@ -72,11 +71,7 @@ def compare_systems(bundles: Sequence[str], manifest: str, **options: Any) -> di
 
 
 def stress(bundle: str, manifest: str, *, only: Sequence[str] = (), seed: int = 0, **options: Any) -> dict[str, Any]:
-    """Test a system on a labelled manifest as recorded and in every condition; accuracies are fractions of 1.
-
-    Args: only: names of `CONDITIONS`, by default all; seed: of noise, rooms and cuts; options: those of `read_tests`.
-    Raises: PredictionError if a condition does not fit the system's sample rate; ToolkitError as for `read_tests`.
-    """
+    """Test a system as recorded and in `CONDITIONS`, or `only` some, by options of `read_tests`."""
     (test,) = read_tests([bundle], manifest, **options)
     audio, target = test.model.usage.audio, test.model.usage.target
     augmentations = {name: _augmentation(name, audio) for name in only or CONDITIONS}
@@ -102,7 +97,7 @@ def _in_condition(values: Mapping[str, Any], by_speaker: Confusions, change: Com
     ua = [(name, found.ua) for name, found in accuracies_of(by_speaker).items() if name]
     return {key: values[key] for key in ("n_utterances", *METRICS, "intervals", "by_gender", "recall")} | {
         "change": change and change.difference,
-        "change_interval": change and change.interval and astuple(change.interval),
+        "change_interval": change and change.interval,
         "p_corrected": change and change.p_corrected,
         "worst_speaker": min(ua, key=lambda pair: pair[1], default=None),
     }

@@ -9,10 +9,7 @@ COLUMN = "@"
 
 
 def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
-    """The indices of a recording's values (`given`) among those that a system knows (`wanted`), by covariate.
-
-    Raises: PredictionError if a wanted covariate is not given, a given one is not wanted, or a value is unknown.
-    """
+    """The indices of a recording's values among those that a system knows; PredictionError if one is not."""
     check_names(wanted, given)
     for name, values in wanted.items():
         if not str(given.get(name) or "").strip():
@@ -25,7 +22,7 @@ def class_indices(wanted: Mapping[str, Sequence[str]], given: Mapping[str, str |
 
 
 def check_names(wanted: Collection[str], given: Iterable[str]) -> None:
-    """Refuse a covariate that a system does not know; errors as for `class_indices`."""
+    """Refuse a covariate that a system does not know, with a PredictionError."""
     for name in given:
         if name not in wanted:
             needed = f"it needs {', '.join(wanted)}" if wanted else "it needs nothing but the audio"
@@ -38,7 +35,7 @@ def columns_of(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_options(wanted: Mapping[str, Sequence[str]], options: Mapping[str, str]) -> None:
-    """Refuse options that a system would refuse for every recording; errors as for `class_indices`."""
+    """Refuse options that a system would refuse for every recording, with a PredictionError."""
     known = {name: wanted[name][0] for name in columns_of(options) if name in wanted}
     class_indices(wanted, options | known)  # as if columns held known values
 

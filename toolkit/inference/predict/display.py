@@ -6,8 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from toolkit.report.tables.accuracy import GENDERS
-from toolkit.report.tables.table import DASH, INTERVAL, NATS, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL, Format
-from toolkit.statistics.comparison import Interval
+from toolkit.report.tables.table import DASH, INTERVAL, NATS, P_VALUE, PERCENT, POINTS, POINTS_INTERVAL
 from toolkit.statistics.metrics import METRICS
 from toolkit.terminal import confusion_table, console_for_output, table_of
 
@@ -52,7 +51,7 @@ def print_comparison(values: Mapping[str, Any]) -> None:
     console.print(table)
     table = table_of("", "points", "95 % interval", "p", "verdict", title="B minus A")
     for metric, found in values["differences"].items():
-        cells = POINTS.show(found["difference"]), _interval(found["interval"], POINTS_INTERVAL)
+        cells = POINTS.show(found["difference"]), POINTS_INTERVAL.show(found["interval"])
         table.add_row(metric.upper(), *cells, P_VALUE.show(found["p_corrected"]), found["verdict"])
     console.print(table)
     stamps = [f"{system['bundle']}: {stamp}" for system in values["systems"] for stamp in system["stamps"]]
@@ -66,8 +65,8 @@ def print_stress(values: Mapping[str, Any]) -> None:
     columns = ("UA %", "95 % interval", "change, points", "95 % interval", *genders, "worst speaker")
     table = table_of("", *columns, title=f"{values['bundle']} on {values['manifest']}")
     for number, (title, found) in enumerate(conditions.items()):
-        change = [POINTS.show(found["change"]), _interval(found["change_interval"], POINTS_INTERVAL)]
-        cells = [PERCENT.show(found["ua"]), _interval(found["intervals"]["ua"]), *(change if number else ["", ""])]
+        change = [POINTS.show(found["change"]), POINTS_INTERVAL.show(found["change_interval"])]
+        cells = [PERCENT.show(found["ua"]), INTERVAL.show(found["intervals"]["ua"]), *(change if number else ["", ""])]
         cells += [PERCENT.show(of_gender["ua"]) for of_gender in found["by_gender"].values()]
         worst = found["worst_speaker"]
         table.add_row(title, *cells, f"{worst[0]}: {PERCENT.show(worst[1])}" if worst else DASH)
@@ -75,12 +74,8 @@ def print_stress(values: Mapping[str, Any]) -> None:
     _print_notes(console, values["notes"], values["stamps"])
 
 
-def _interval(ends: tuple[float, float] | None, as_text: Format = INTERVAL) -> str:
-    return as_text.show(ends and Interval(*ends))
-
-
 def _accuracies(values: Mapping[str, Any]) -> list[str]:
-    return [text for m in METRICS for text in (PERCENT.show(values[m]), _interval(values["intervals"][m]))]
+    return [text for m in METRICS for text in (PERCENT.show(values[m]), INTERVAL.show(values["intervals"][m]))]
 
 
 def _print_notes(console: Console, notes: Sequence[str], stamps: Sequence[str]) -> None:

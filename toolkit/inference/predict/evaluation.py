@@ -153,10 +153,7 @@ def read_tests(
 def map_corpus(
     utterances: Sequence[Utterance], classes: Sequence[str], label_map: Mapping[str, str]
 ) -> tuple[list[Utterance], dict[str, int]]:
-    """Give utterances the classes of a system; labels that `label_map` does not hold stay, those it maps to "" go.
-
-    Returns: the utterances with a class, and how many of each label were left out. Raises: PredictionError.
-    """
+    """Give utterances the classes of a system, and count by label those that go, since `label_map` maps them to ""."""
     counts = Counter(u.label for u in utterances)
     for label, name in label_map.items():
         if name and name not in classes:

@@ -40,10 +40,7 @@ def refuse_inputs(output: str | None, bundle: str, names: Iterable[str] = ()) ->
 def written(
     format: str, output: str | None, usage: Usage, threshold: float, skip: Report = say
 ) -> Iterator[RecordingWriter]:
-    """Print the system's stamps and yield a function that writes predictions; `threshold` is what a label needs.
-
-    Raises: PredictionError if the output is not one for the format, or the format cannot hold a label.
-    """
+    """Print the system's stamps and yield a function that writes predictions; `threshold` is what a label needs."""
     for stamp in usage.stamps:
         say(f"NOTE: {stamp}")
     if format in TRACKS:
@@ -153,10 +150,7 @@ def json_rows(labels: Sequence[str], note: str) -> tuple[str, Row]:
 
 
 def rttm(name: str, found: Sequence[Interval]) -> str:
-    """Lines of RTTM (NIST, 2009), of type SPEAKER, with the label as the speaker.
-
-    Columns are separated by spaces, so spaces in a name or label become %20, as in a URL.
-    """
+    """Lines of RTTM (NIST, 2009), of type SPEAKER, with the label as the speaker; spaces in a name become %20."""
     return "".join(
         f"SPEAKER {_word(name)} 1 {one.start_s:.3f} {round(one.end_s, 3) - round(one.start_s, 3):.3f} <NA> <NA> "
         f"{_word(one.label)} <NA> <NA>\n"

@@ -9,12 +9,6 @@ class Prediction:
     """The probability of every class for a recording, or for a segment of one.
 
     A recording's probabilities are the softmax of the mean of its segments' log-probabilities, weighted as in training.
-
-    >>> prediction = Prediction({"ang": 0.25, "neu": 0.65, "sad": 0.10}, start_s=0.0, end_s=2.5)
-    >>> prediction.label, round(prediction.margin, 2), prediction.seconds
-    ('neu', 0.4, 2.5)
-    >>> print(prediction.label_above(0.7))
-    None
     """
 
     probabilities: Mapping[str, float]  # by label, in the system's order; they sum to 1

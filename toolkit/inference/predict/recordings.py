@@ -20,16 +20,7 @@ from toolkit.audio.reading import AUDIO_SUFFIXES, DIVIDE, HIGHEST, check_samples
 from toolkit.audio.waves import Resampler, through, waves
 from toolkit.corpus.manifests import SUFFIXES as MANIFEST_SUFFIXES
 from toolkit.corpus.manifests import file_and_times, read_rows
-from toolkit.errors import (
-    AudioError,
-    CorpusError,
-    PredictionError,
-    ShapeError,
-    ToolkitError,
-    counted,
-    join,
-    one_line,
-)
+from toolkit.errors import AudioError, CorpusError, PredictionError, ShapeError, ToolkitError, counted, join, one_line
 from toolkit.inference.predict.covariates import check_columns, columns_of, covariates_of
 
 STANDARD_INPUT = "-"
@@ -118,10 +109,7 @@ def recording_of(
 
 @dataclass(frozen=True)
 class RecordingSources:
-    """The recordings that a command line names.
-
-    Raises: CorpusError, PredictionError if a manifest cannot be read, or lacks a column that is needed.
-    """
+    """The recordings that a command line names; ToolkitError if a manifest cannot be read or lacks a column."""
 
     names: Sequence[str]  # paths of files, folders and manifests; `-` for standard input
     covariates: Mapping[str, str]  # of `--covariate`: a value for all recordings, or `@` and a column of manifests

@@ -124,10 +124,6 @@ def hard_utterance_table(tested: Sequence[SystemRuns]) -> Table:
 
 
 def _counts(answers: list[str]) -> str:
-    """Each answer once, with its count where seeds differ.
-
-    >>> _counts(["sad", "sad"]), _counts(["neu", "sad", "neu"])
-    ('sad', 'neu 2, sad 1')
-    """
+    """Each answer once, with its count where seeds differ."""
     counts = Counter(answers).most_common()
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{answer} {count}" for answer, count in counts)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -74,9 +74,9 @@ CLOCK = Format(clock)
 PERCENT = Format(lambda v: f"{100 * v:.2f}")
 NATS = Format(lambda v: f"{v:.3f}")
 PERCENT_1 = Format(lambda v: f"{100 * v:.1f}")
-INTERVAL = Format(lambda v: f"{100 * v.low:.2f}{DASH}{100 * v.high:.2f}", astuple, _ENDS)
+INTERVAL = Format(lambda v: DASH.join(f"{100 * end:.2f}" for end in v), tuple, _ENDS)
 POINTS = Format(lambda v: signed(100 * v))
-POINTS_INTERVAL = Format(lambda v: f"{signed(100 * v.low)} to {signed(100 * v.high)}", astuple, _ENDS)
+POINTS_INTERVAL = Format(lambda v: " to ".join(signed(100 * end) for end in v), tuple, _ENDS)
 P_VALUE = Format(lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}")
 DONE = Format(lambda v: f"{v[0]} of {v[1]}", tuple, ("_done", "_planned"))
 OVER_FOLDS = Format(_mean_and_sd, lambda v: (v.mean, v.over_folds), ("_fold_mean", "_fold_sd"))
