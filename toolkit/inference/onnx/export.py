@@ -37,7 +37,7 @@ def export_onnx(system: System, usage: Usage, path: Path | str) -> float:
 def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
     """A system as an ONNX model, and its largest difference of a log-probability from torch's, relative below -1.
 
-    Raises: BundleError if a package is missing, or a part cannot be exported or differs. docs/onnx.md lists inputs and output.
+    docs/onnx.md lists inputs and output. Raises: BundleError if a package is missing, or a part cannot be exported.
     """
     try:
         import onnx  # noqa: F401
