@@ -7,7 +7,7 @@ import pytest
 
 from toolkit.errors import CheckpointError
 from toolkit.recipe.training import TrainingSpec
-from toolkit.training.loop.checkpoints import History
+from toolkit.training.loop.history import History
 from toolkit.training.run_folder import OF_TEST, RESULT_TYPES, read_results
 
 SHARES = {"wa": 0.5, "ua": 0.5, "macro_f1": 0.5, "seconds": 2}

@@ -10,7 +10,7 @@ from small_system import write_recipe
 
 from toolkit.errors import RecipeError
 from toolkit.training.epoch_log import EpochLog
-from toolkit.training.loop.checkpoints import History
+from toolkit.training.loop.history import History
 from toolkit.training.preparation import load_source, prepare
 from toolkit.training.run import Run
 from toolkit.training.run_folder import RunFolder

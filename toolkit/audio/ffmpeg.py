@@ -98,7 +98,7 @@ def _opened(path: Path) -> Iterator["AudioStream"]:
 
 
 def _mp3_length(path: Path, stream: "AudioStream", packets: Iterator["Packet"]) -> tuple[int, bool]:
-    """Number of frames by an MP3's packets, and whether its header promises more, or a tenth of it is no MP3."""
+    """Number of frames by an MP3's packets, and whether it is cut: by its header, or since a tenth of it is not MP3."""
     from av import FFmpegError
 
     counts, read, last = [], 0, None

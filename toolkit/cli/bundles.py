@@ -35,7 +35,7 @@ def export(run: str, bundle: str | None, push: str | None, **options):
     if bundle is not None and (named := on_hub(bundle)):
         raise click.UsageError(f"{bundle} is a name on the hub: --push {named[0]} pushes there.")
     if push is not None:
-        on_hub(f"{PREFIX}{push}")  # refuses what is no name
+        on_hub(f"{PREFIX}{push}")  # refuses anything but a name
     with TemporaryDirectory() as folder:
         path = export_bundle(run, bundle or Path(folder) / "bundle", **options, say=say)
         if bundle is not None:

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from toolkit.training.preparation import Source
 
-WHERE = ("data_folder", "manifest", "search_folder", "trust")  # options about a recipe that are no overrides of it
+WHERE = ("data_folder", "manifest", "search_folder", "trust")  # options about a recipe other than overrides
 INSTEAD = {"fold": "--folds", "seed": "--seeds", "output_folder": "--output", "protocol.name": "--protocol"}
 OVERRIDES = {"ignore_unknown_options": True}  # context settings of a command that takes a recipe's --KEY VALUE
 

@@ -29,7 +29,7 @@ from toolkit.training.preparation import Source, prepare
 from toolkit.training.run_folder import EPOCHS, RESULTS, read_results
 
 if TYPE_CHECKING:
-    from toolkit.training.loop.checkpoints import History
+    from toolkit.training.loop.history import History
     from toolkit.training.run import Run
 
 RUNS = "runs"

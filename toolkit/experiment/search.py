@@ -31,7 +31,7 @@ from toolkit.training.preparation import Source
 from toolkit.training.run_folder import RESULTS, RunFolder, read_results, run_hash
 
 if TYPE_CHECKING:
-    from toolkit.training.loop.checkpoints import History
+    from toolkit.training.loop.history import History
 
 PRUNED = "pruned after epoch"
 STAMPS = "stamps"  # of the runs of a trial, kept with it

@@ -27,11 +27,11 @@ _FUSION = ("levels", "covariates", "segment_samples")
 _HEAD, _LOSS = ("size", "sizes", "classes"), ("size", "classes", "class_counts")
 _ALL = (
     Kind("extractor", f"{_BASE}:Extractor", _AUDIO, "model.levels", f"{_SUITE}.extractors:ExtractorCase", bundled=True),
-    Kind("fusion", f"{_BASE}:Fusion", _FUSION, "model.fusion", f"{_SUITE}.heads:FusionCase", bundled=True),
+    Kind("fusion", f"{_BASE}:Fusion", _FUSION, "model.fusion", f"{_SUITE}.fusions:FusionCase", bundled=True),
     Kind("head", f"{_BASE}:Head", _HEAD, "model.heads", f"{_SUITE}.heads:HeadCase", bundled=True),
-    Kind("loss", f"{_BASE}:Loss", _LOSS, "model.losses", f"{_SUITE}.heads:LossCase"),
-    Kind("augmentation", f"{_BASE}:Augmentation", _AUDIO, "augmentations", f"{_SUITE}.data:AugmentationCase"),
-    Kind("corpus", "toolkit.corpus:Corpus", (), "corpus", f"{_SUITE}.data:CorpusCase", reads_folder=True),
+    Kind("loss", f"{_BASE}:Loss", _LOSS, "model.losses", f"{_SUITE}.losses:LossCase"),
+    Kind("augmentation", f"{_BASE}:Augmentation", _AUDIO, "augmentations", f"{_SUITE}.augmentations:AugmentationCase"),
+    Kind("corpus", "toolkit.corpus:Corpus", (), "corpus", f"{_SUITE}.corpora:CorpusCase", reads_folder=True),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

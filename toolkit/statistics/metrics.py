@@ -127,7 +127,7 @@ class Spread:
 
 
 def spread(runs: Iterable[tuple[Hashable, Hashable, float, float]]) -> dict[str, Spread]:
-    """The spread of each metric, which is no interval, from (fold, seed, *accuracies) of each run."""
+    """The spread of each metric (not a confidence interval) from (fold, seed, *accuracies) of each run."""
     by_fold: dict[Hashable, dict[Hashable, list[float]]] = {}
     for fold, seed, *accuracies in runs:
         by_fold.setdefault(fold, {})[seed] = accuracies

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from toolkit.errors import RecipeError, join, one_line
 from toolkit.files import DISTRIBUTION
 from toolkit.recipe.schema import Recipe
-from toolkit.training.loop.checkpoints import History
+from toolkit.training.loop.history import History
 from toolkit.training.run_folder import EPOCHS, RunFolder
 
 TRACKED = "trackers.json"  # tracker -> its id of the run, under which a resumed training continues

@@ -32,7 +32,8 @@ from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
 from toolkit.training.init_from import build_to_train, seen_before, start_from
 from toolkit.training.loop.brain import SystemBrain
-from toolkit.training.loop.checkpoints import Checkpoints, History, load_state
+from toolkit.training.loop.checkpoints import Checkpoints, load_state
+from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
 from toolkit.training.loop.optimizers import build_optimizers
 from toolkit.training.predictions import write_predictions, write_results

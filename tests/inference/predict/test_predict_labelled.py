@@ -130,12 +130,12 @@ def test_a_class_without_utterances_is_reported_and_does_not_count(bundle, corpu
     [
         (
             [],
-            "Labels that are no class of the system (noise, tone): "
+            "Labels that are not classes of the system (noise, tone): "
             "'cough' (3), 'hiss' (21), 'hum' (24). Add --map cough=CLASS",
         ),
         (
             ["--map", "hum=tone,hiss=noise"],
-            "Labels that are no class of the system (noise, tone): 'cough' (3)",
+            "Labels that are not classes of the system (noise, tone): 'cough' (3)",
         ),
         (["--map", "hum=tones,hiss=noise,cough="], "Did you mean 'tone'?"),
         (["--map", "hum"], "LABEL=CLASS"),

@@ -3,7 +3,8 @@
 import pytest
 
 from toolkit.recipe.training import TrainingSpec
-from toolkit.training.loop.checkpoints import History, Selection, load_state, save_state
+from toolkit.training.loop.checkpoints import load_state, save_state
+from toolkit.training.loop.history import History, Selection
 
 
 def row(valid: float, test: float) -> dict:

@@ -165,7 +165,7 @@ def map_corpus(
     if unknown := [label for label in sorted(counts) if label not in label_map and label not in classes]:
         shown = listed(f"{label!r} ({counts[label]})" for label in unknown)
         one = next((label for label in unknown if nearest(label, classes)), unknown[0])
-        found = f"Labels that are no class of the system ({listed(classes)}): {shown}.{did_you_mean(one, classes)}"
+        found = f"Labels that are not classes of the system ({listed(classes)}): {shown}.{did_you_mean(one, classes)}"
         options = f"--map {one}=CLASS to count one as a class, or --map {one}= to leave its utterances out"
         raise PredictionError(f"{found} Add {options}")
     mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]

@@ -24,7 +24,8 @@ from toolkit.plugins.plugin import ORIGIN
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.terminal import doing
-from toolkit.training.loop.checkpoints import Checkpoints, History, load_state
+from toolkit.training.loop.checkpoints import Checkpoints, load_state
+from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, TrainStep, compile_system, on_ranks
 from toolkit.training.loop.optimizers import Average, Schedule, build_optimizers, step_where
 
