@@ -74,11 +74,12 @@ def replacing(path: Path, error: type[ToolkitError], remedy: str, *, durable: bo
         partial.replace(target)
         if durable:
             flush(target.parent)
-    except OSError as cause:
-        raise error(f"{path} cannot be written ({cause.strerror or cause}): {remedy}.") from cause
-    finally:
+    except BaseException as cause:
         with contextlib.suppress(OSError):
             shutil.rmtree(partial) if os.path.isdir(partial) else partial.unlink(missing_ok=True)
+        if isinstance(cause, OSError):
+            raise error(f"{path} cannot be written ({cause.strerror or cause}): {remedy}.") from cause
+        raise
 
 
 def write_whole(path: Path, content: bytes | str, error: type[ToolkitError], remedy: str, **how: bool) -> None:

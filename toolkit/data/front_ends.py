@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.numpy import save
 from torch import Tensor
 
 from toolkit.contracts import Extractor, Seq
@@ -47,7 +47,7 @@ def rounded(features: Seq, *, level: str, precision: str) -> Seq:
 def rows_of(features: Seq, *, precision: str) -> list[Tensor]:
     """Rounded features of segments as they are stored, each [frames, channels]."""
     rows = zip(features.values.to(DTYPES[precision]).cpu(), features.lengths.tolist(), strict=True)
-    return [row[:length].clone(memory_format=torch.contiguous_format) for row, length in rows]
+    return [row[:length].contiguous() for row, length in rows]
 
 
 def named_front_end(
@@ -140,7 +140,7 @@ class FeatureFiles:
 
     def write(self, utterance: str, rows: Sequence[Tensor]) -> None:
         """Store features of an utterance's segments, each [frames, channels]. Raises: ToolkitError if that fails."""
-        content = save({str(n): row for n, row in enumerate(rows)}, metadata={CHECKSUM: _checksum(rows)})
+        content = save({str(n): row.numpy() for n, row in enumerate(rows)}, metadata={CHECKSUM: _checksum(rows)})
         write_whole(self.path(utterance), content, ToolkitError, REMEDY)
 
     @contextmanager

@@ -11,7 +11,7 @@ error is relative to the frame's loudest bin and shows 80 dB below it (3e-3). Po
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -165,10 +165,20 @@ def deltas(frames: Seq, *, reach: int = 2) -> Seq:
     return Seq(slope, frames.lengths, full=frames.full).zeroed()
 
 
-def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int, preemphasis: float) -> Seq:
+def _power_spectrum(
+    wave: Seq,
+    *,
+    n_fft: int,
+    window: int,
+    shape: str,
+    hop: int,
+    preemphasis: float,
+    reduce: Callable[[Tensor], Tensor] = lambda power: power,
+) -> Seq:
     """Power of centred frames, in the waveform's own precision, at least float32.
 
-    Returns: [batch, frames + 1, n_fft // 2 + 1]; lengths count the last frame, which callers drop.
+    Args: reduce: takes some frames' power, [batch, frames, n_fft // 2 + 1], while it is in the processor's cache.
+    Returns: [batch, frames + 1, channels of `reduce`]; lengths count the last frame, which callers drop.
     """
     samples, device = wave.values.shape[1], wave.values.device
     kept = wave.values.dtype if wave.values.dtype == torch.float64 else torch.float32
@@ -180,7 +190,7 @@ def _power_spectrum(wave: Seq, *, n_fft: int, window: int, shape: str, hop: int,
     left = n_fft // 2
     right = max(0, frames * hop - left + n_fft - samples)
     framed = functional.pad(values, (left, right)).unfold(1, n_fft, hop)[:, : frames + 1]
-    powers = [_power(torch.fft.rfft(part * taper), kept) for part in _some_frames(framed)]
+    powers = [reduce(_power(torch.fft.rfft(part * taper), kept)) for part in _some_frames(framed)]
     lengths = torch.div(wave.lengths, hop, rounding_mode="floor") + 1
     return Seq(torch.cat(powers, dim=1), lengths, full=wave.full and samples >= hop)
 
@@ -201,10 +211,14 @@ def _some_frames(framed: Tensor) -> Sequence[Tensor]:
 
 def _mel_powers(wave: Seq, *, sample_rate: int, n_fft: int, hop: int, n_mels: int, preemphasis: float) -> Seq:
     """Power in mel bands: [batch, frames + 1, n_mels]."""
-    power = _power_spectrum(wave, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis)
-    blocks = mel_blocks(sample_rate, n_fft, n_mels, power.values.device, power.values.dtype)
-    bands = [power.values[:, :, first:stop] @ filters for first, stop, filters in blocks]
-    return Seq(torch.cat(bands, dim=2), power.lengths, full=power.full)
+
+    def bands(power: Tensor) -> Tensor:
+        blocks = mel_blocks(sample_rate, n_fft, n_mels, power.device, power.dtype)
+        return torch.cat([power[:, :, first:stop] @ filters for first, stop, filters in blocks], dim=2)
+
+    return _power_spectrum(
+        wave, n_fft=n_fft, window=n_fft, shape="hann", hop=hop, preemphasis=preemphasis, reduce=bands
+    )
 
 
 def _without_last(values: Tensor, power: Seq) -> Seq:
