@@ -24,7 +24,7 @@ from toolkit.experiment import engine
 from toolkit.experiment.cells import Records
 from toolkit.experiment.plan import read_plan
 from toolkit.report.evidence import Evidence
-from toolkit.report.provenance import run_table
+from toolkit.report.tables.provenance import run_table
 from toolkit.training.predictions import read_csv
 
 RUN = [sys.executable, "-m", "toolkit"]

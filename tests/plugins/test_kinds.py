@@ -58,7 +58,7 @@ class {{ class_name }}(Windower):
 
 @pytest.fixture
 def windower(tmp_path, monkeypatch):
-    """A sixth kind."""
+    """A further kind."""
     (tmp_path / "core_of_windowers.py").write_text(CORE)
     templates = shutil.copytree(scaffold.TEMPLATES, tmp_path / "templates")
     (templates / "windower/src/MODULE").mkdir(parents=True)
@@ -86,7 +86,7 @@ def run(*words):
     return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
 
 
-def test_a_sixth_kind_is_written_listed_shown_checked_and_built(windower, tmp_path, monkeypatch):
+def test_a_further_kind_is_written_listed_shown_checked_and_built(windower, tmp_path, monkeypatch):
     written = run("new-plugin", "windower", "even", "--output", tmp_path / "package")
     assert written.exit_code == 0 and "toolkit check-plugin windower even" in written.output
     assert (tmp_path / "package" / "even.yaml").read_text() == "windower: {plugin: even}\n"

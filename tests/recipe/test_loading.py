@@ -73,6 +73,7 @@ def test_every_value_knows_its_file(child):
         ("training: {max_grad_norm: -1}", "above 0, or null for no clipping"),
         ("training: {optimizer: {learning_rate: -1}}", r"training\.optimizer\.learning_rate .*at least 0"),
         ("training: {groups: {mfc: {}}}", r"^training\.groups\.mfc .*an unknown parameter group\. Did you mean 'mfcc'"),
+        ("numbers_as_classes: [labels]", "names 'labels', an unknown target or covariate. Did you mean 'label'"),
         ("predict_from: emotions", "an unknown head. Did you mean 'emotion'"),
         ("model: {heads: {emotion: {on: wav2vec}}}", r"^model\.heads\.emotion\.on .*Did you mean 'wav2vec2'"),
         ("model: {heads: {emotion: {on: [fused, x]}}}", r"^model\.heads\.emotion\.on .*names 'x'"),

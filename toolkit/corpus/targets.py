@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.corpus.utterance import GENDERS, Utterance, plain_marks
+from toolkit.corpus.utterance import COLUMNS, GENDERS, Utterance, plain_marks
 from toolkit.errors import CorpusError, ToolkitError, did_you_mean, listed
 from toolkit.statistics.confidence import softmax
 from toolkit.statistics.metrics import METRICS, Labels, confusion_matrix, summary
@@ -27,12 +27,14 @@ class Target:
     classes: tuple[str, ...]  # in the order of a head's outputs
 
     @classmethod
-    def of_column(cls, name: str, utterances: Iterable[Utterance]) -> "Target":
+    def of_column(cls, name: str, utterances: Sequence[Utterance]) -> "Target":
         """Its classes are the sorted values in the whole manifest, never of a fold; CorpusError for fewer than two."""
         values = {value for utterance in utterances if (value := utterance.value(name)) is not None}
         if len(values) < 2:
-            found = f"only {next(iter(values))!r}" if values else "no such column"
-            raise CorpusError(f"The recipe needs {name!r} of the utterances, and the corpus has {found}.")
+            filled = {column for u in utterances for column in (*COLUMNS, *u.extra) if u.value(column)} - {name}
+            has = f"only {next(iter(values))!r}" if values else f"none; it has {listed(sorted(filled), 20)}"
+            problem = f"The recipe needs {name!r} of the utterances, and the corpus has {has}."
+            raise CorpusError(problem + did_you_mean(name, filled))
         return cls(name, tuple(sorted(values)))
 
     def check_numbers(self, *, asked: bool) -> str | None:

@@ -122,6 +122,12 @@ class ModelSpec:
                 require_known(f"covariates.{name}.level", [covariate.level], self.levels, "level")
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a corpus that the system predicts or reads: label, other targets, covariates."""
+        targets = [part.target for part in (*self.heads.values(), *self.losses.values())]
+        return tuple(dict.fromkeys(("label", *targets, *self.covariates)))
+
+    @property
     def pretrained(self) -> dict[str, str]:
         """The pre-trained weights that are named: "model.levels.whisper.args.source" -> "openai/whisper-tiny.en"."""
         args = {f"model.levels.{n}.args.{key}": v for n, p in self.levels.items() for key, v in p.args.items()}
@@ -240,6 +246,7 @@ class Recipe:
             _check_name("augmentations", name)
             if augmentation.on is not None:
                 _check_on(f"augmentations.{name}", augmentation.on, self.model.levels, "level")
+        require_known("numbers_as_classes", self.numbers_as_classes, self.model.columns, "target or covariate")
         for name in self.training.groups:
             require_known(f"training.groups.{name}", [name], (*self.model.levels, *GROUPS), "parameter group")
         if self.labels is not None:

@@ -171,8 +171,7 @@ def prepare_folds(source: Source, utterances: Sequence[Utterance] | None = None)
 
 def names_of(recipe: Recipe) -> list[str]:
     """The columns that hold names: of people, groups or classes."""
-    heads = [part.target for part in recipe.model.heads.values()]
-    return list(dict.fromkeys([LABEL, "speaker", "session", "group", *heads, *recipe.model.covariates]))
+    return list(dict.fromkeys([LABEL, "speaker", "session", "group", *recipe.model.columns]))
 
 
 def check_numbers(recipe: Recipe, target: Target) -> str | None:
@@ -183,9 +182,7 @@ def check_numbers(recipe: Recipe, target: Target) -> str | None:
 
 def find_targets(recipe: Recipe, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Target]:
     """All targets and covariates by name. Raises: CorpusError if no utterance has a value of one of them."""
-    parts = [*recipe.model.heads.values(), *recipe.model.losses.values()]
-    names = dict.fromkeys([*(part.target for part in parts), *recipe.model.covariates])
-    others = {name: Target.of_column(name, utterances) for name in names if name != LABEL}
+    others = {name: Target.of_column(name, utterances) for name in recipe.model.columns if name != LABEL}
     targets = {LABEL: Target(LABEL, tuple(labels)), **others}
     for target in targets.values():
         check_numbers(recipe, target)
