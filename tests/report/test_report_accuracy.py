@@ -8,9 +8,9 @@ from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_
 
 from toolkit.report.evidence import Evidence
 from toolkit.report.page import sections, summarise
-from toolkit.report.tables.provenance import missing_table
 from toolkit.report.tables.accuracy import accuracy_table, speaker_tables
 from toolkit.report.tables.differences import compared, difference_table, families, protocol_tables
+from toolkit.report.tables.provenance import missing_table
 from toolkit.statistics.comparison import holm, interval, sign_flip_test
 from toolkit.statistics.metrics import difference_by_speaker
 

@@ -7,10 +7,10 @@ from fake_experiment import LABELS, SER, TEN, FakeExperiment, FakeSystem, paper_
 
 from toolkit.report.evidence import Evidence
 from toolkit.report.page import sections, shown_pair
-from toolkit.report.tables.provenance import run_table, systems_table
 from toolkit.report.tables.accuracy import duration_table, gender_table, speaker_tables
 from toolkit.report.tables.answers import SHOWN, abstention_table, calibration_table, hard_utterance_table
 from toolkit.report.tables.differences import covariate_families, covariate_table
+from toolkit.report.tables.provenance import run_table, systems_table
 from toolkit.statistics.confidence import (
     RULES,
     at_temperature,

@@ -86,7 +86,7 @@ def test_targets_beside_the_label_have_the_classes_of_the_whole_manifest(tmp_pat
 
 def test_a_target_that_no_utterance_has_is_one_line(tmp_path):
     source = load_source(write_recipe(tmp_path), ["--model.heads.level.target=age"])
-    with pytest.raises(CorpusError, match="needs 'age' of the utterances, and the corpus has none; it has gender, .*path"):
+    with pytest.raises(CorpusError, match="needs 'age' of the utterances, and the corpus has none; it has"):
         prepare(source)
 
 

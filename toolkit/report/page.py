@@ -12,11 +12,11 @@ from toolkit.files import resolved, templates, write_whole
 from toolkit.report.evidence import Evidence, SystemRuns, check_known, stamps_of
 from toolkit.report.figures import results
 from toolkit.report.figures.figure import Figure
-from toolkit.report.tables.provenance import missing_table, run_table, systems_table
 from toolkit.report.tables import differences
 from toolkit.report.tables.accuracy import accuracy_table, duration_table, gender_table, speaker_tables
 from toolkit.report.tables.answers import abstention_table, calibration_table, hard_utterance_table
 from toolkit.report.tables.differences import compared, families
+from toolkit.report.tables.provenance import missing_table, run_table, systems_table
 from toolkit.report.tables.table import TEMPLATES, Table
 from toolkit.statistics.comparison import Comparison
 from toolkit.statistics.metrics import METRICS
