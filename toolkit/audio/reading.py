@@ -1,6 +1,5 @@
 """Find audio files, check their lengths and decode them block by block; no torch."""
 
-import mmap
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -179,8 +178,12 @@ def _refuse_false_header(path: Path, file: soundfile.SoundFile) -> None:
 
 def _is_joined(path: Path, begin: bytes) -> bool:
     """Whether streams follow the first one, the only one that libsndfile reads."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data.find(begin, data.find(begin) + 1) > 0
+    found, data = 0, b""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            data = data[1 - len(begin) :] + block  # a beginning may lie across two blocks
+            found += data.count(begin)
+    return found > 1
 
 
 def _sndfile_blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:

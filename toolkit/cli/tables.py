@@ -9,7 +9,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.corpus.folds import PARTS
 from toolkit.errors import counted, printable
 from toolkit.plugins.plugin import Plugin
 from toolkit.plugins.signatures import REQUIRED, read_arguments, read_source
@@ -71,6 +70,8 @@ def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
 
 def print_folds(folds: Sequence[Mapping[str, Any]]) -> None:
     """Who trains, validates and tests; `folds` as `fold_table` gives them."""
+    from toolkit.corpus.folds import PARTS
+
     table = table_of("fold", *PARTS, title="Who trains, validates and tests")
     for fold in folds:
         table.add_row(fold["fold"], *(_members(**fold[part]) for part in PARTS))

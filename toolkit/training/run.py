@@ -6,7 +6,7 @@ from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,15 +31,17 @@ from toolkit.recipe.training import TrainingSpec
 from toolkit.training.epoch_log import EpochLog
 from toolkit.training.fitting import fit_augmentations, fit_parts
 from toolkit.training.init_from import build_to_train, seen_before, start_from
-from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.checkpoints import Checkpoints, load_state
 from toolkit.training.loop.history import History
 from toolkit.training.loop.objective import Objective, build_objective, refuse_untrained
-from toolkit.training.loop.optimizers import build_optimizers
+from toolkit.training.loop.optimizers import parameter_groups
 from toolkit.training.predictions import write_predictions, write_results
 from toolkit.training.preparation import Preparation
 from toolkit.training.run_data import RunData, choose_device
 from toolkit.training.run_folder import CHECKPOINTS, HISTORY, ORIGIN, PROBE, RECIPE, RESULTS, RunFolder, run_path
+
+if TYPE_CHECKING:
+    from toolkit.training.loop.brain import SystemBrain
 
 
 class Run:
@@ -77,7 +79,7 @@ class Run:
         """Build what a training builds, and run it on two segments; returns stamps about the bundle it starts from."""
         counts = {name: [1] * len(target.classes) for name, target in self.preparation.targets.items()}
         objective, system = build_objective(self.recipe, self.system, counts), self.system.eval()
-        build_optimizers(system, objective, self.training)
+        parameter_groups(system, objective, self.training)
         with suppress(AudioError, CorpusError), torch.no_grad(), plugin_failures():  # the check of files reports them
             self.data.training_batches()
             self.data.loader(self.data.evaluation)
@@ -177,7 +179,7 @@ class Run:
             self.folder.delete_weights()
         write_results(self.folder, self.preparation, brain, metrics, self.versions)
 
-    def _test(self, brain: SystemBrain, cache: FeatureCache) -> dict[str, Any]:
+    def _test(self, brain: "SystemBrain", cache: FeatureCache) -> dict[str, Any]:
         """Predict the test part, and the validation part if it is another, with the best epoch; part -> metrics."""
         fold, metrics = self.preparation.fold, {}
         for part in ("test",) if set(fold.valid) == set(fold.test) else ("valid", "test"):
@@ -213,7 +215,7 @@ class Run:
         self.say(f"The probe ends; training goes on from its epoch {best}.")
         return {"epoch": best, "epochs": len(brain.history.rows), "seconds": brain.history.seconds}
 
-    def _fit(self, brain: SystemBrain, cache: FeatureCache, history: Path, augmentations: Augmentations) -> None:
+    def _fit(self, brain: "SystemBrain", cache: FeatureCache, history: Path, augmentations: Augmentations) -> None:
         """Train to the end; keep the history, in a file, and the checkpoint of the best epoch by each rule."""
         if from_first(lambda: os.path.isfile(history)):
             brain.history.load(history)  # this phase has ended
@@ -242,7 +244,9 @@ class Run:
 
     def _brain(
         self, training: TrainingSpec, objective: Objective, path: Path, rules: list[str], log: EpochLog
-    ) -> SystemBrain:
+    ) -> "SystemBrain":
+        from toolkit.training.loop.brain import SystemBrain  # SpeechBrain takes a second
+
         return SystemBrain(
             self.system,
             objective,

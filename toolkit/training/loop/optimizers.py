@@ -27,12 +27,24 @@ SCHEDULE_GIVEN = ("optimizer", "decay_steps", "last_epoch")
 def build_optimizers(system: System, objective: Objective, training: TrainingSpec) -> dict[str, Optimizer]:
     """One optimizer for each kind that the recipe names, under "optimizer-adamw" and so on; fused if possible.
 
-    A fused one passes over parameters and state once, and the device can skip a step. With a `layer_decay` a level's
-    rate falls from its top layer down; parameters outside all layers have the top's.
+    A fused one passes over parameters and state once, and the device can skip a step.
+    """
+    built, supported = {}, torch.device(training.device).type in ("cpu", "cuda")
+    for kind, groups in parameter_groups(system, objective, training).items():
+        # A fused SGD leaves its momentum uninitialised if its first step is skipped (torch 2.14).
+        fused = {"fused": supported and not any(group.get("momentum") for group in groups)} if kind in FUSED else {}
+        built[f"optimizer-{kind}"] = OPTIMIZERS[kind](groups, **fused)
+    return built
+
+
+def parameter_groups(system: System, objective: Objective, training: TrainingSpec) -> dict[str, list[dict[str, Any]]]:
+    """Kind of optimizer -> groups of parameters with their options. Raises: RecipeError if one does not fit.
+
+    With a `layer_decay` a level's rate falls from its top layer down; parameters outside all layers have the top's.
     """
     parts: dict[str, nn.Module] = {**system.levels, "covariates": system.covariates, "fusion": system.fusion}
     parts |= {"heads": system.heads, "losses": objective}
-    by_kind: dict[str, list[dict[str, Any]]] = {}  # parameter groups
+    by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, part in parts.items():
         settings = training.group_settings(name)
         options = _options(settings)
@@ -47,12 +59,7 @@ def build_optimizers(system: System, objective: Objective, training: TrainingSpe
         for d, parameters in sorted(by_depth.items()):
             group = {"params": parameters, "base_lr": settings.learning_rate * decay**d, **options}
             by_kind.setdefault(settings.name, []).append(group)
-    built, supported = {}, torch.device(training.device).type in ("cpu", "cuda")
-    for kind, groups in by_kind.items():
-        # A fused SGD leaves its momentum uninitialised if its first step is skipped (torch 2.14).
-        fused = {"fused": supported and not any(group.get("momentum") for group in groups)} if kind in FUSED else {}
-        built[f"optimizer-{kind}"] = OPTIMIZERS[kind](groups, **fused)
-    return built
+    return by_kind
 
 
 def step_where(optimizer: Optimizer, taken: Tensor) -> None:
