@@ -195,7 +195,8 @@ for words, module in {commands!r}:
         main(words)
     except SystemExit:
         pass
-    if module not in sys.modules or any(heavy in sys.modules for heavy in {HEAVY!r}):
+    heavy = {HEAVY!r} if words[0] == "status" else ("numpy", *{HEAVY!r})
+    if module not in sys.modules or any(name in sys.modules for name in heavy):
         found.append(words)
 print("\\n" + json.dumps(found))
 """

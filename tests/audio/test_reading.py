@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from toolkit.audio import read_audio
-from toolkit.audio.reading import resampled_length, stretch
+from toolkit.audio.reading import _is_joined, resampled_length, stretch
 from toolkit.errors import AudioError
 
 
@@ -156,3 +156,12 @@ def test_coprime_rates_take_little_memory(tmp_path):
     # in a process of its own: what came before may have taken more
     done = subprocess.run([sys.executable, "-c", MOST_MEMORY, *files], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 200_000  # KiB; kernels of their own take 6 GB
+
+
+@pytest.mark.parametrize("gap", [0, 2**20 - 9, 2**20 - 6, 2**20, 3 * 2**20])
+def test_a_second_stream_is_found_wherever_it_begins(tmp_path, gap):
+    begin, file = b"OggS\0\x02", tmp_path / "joined.ogg"
+    file.write_bytes(begin + bytes(gap))
+    assert not _is_joined(file, begin)
+    file.write_bytes(begin + bytes(gap) + begin)
+    assert _is_joined(file, begin)
