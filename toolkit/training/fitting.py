@@ -17,7 +17,7 @@ from toolkit.data.loaders import in_order
 from toolkit.data.segments import Batch, SegmentSet
 from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
-from toolkit.plugins.plugin import ORIGIN, blame
+from toolkit.plugins.plugin import BUILT_BY, blame
 from toolkit.recipe.schema import Recipe
 from toolkit.terminal import progress
 
@@ -60,7 +60,7 @@ def fit_parts(recipe: Recipe, segments: SegmentSet, cache: FeatureCache, augment
     system.eval()
     unfitted = {}  # copies of other distributions' parts that are fitted
     for name, part in system.named_modules():
-        if ORIGIN in vars(part) and part.fits:
+        if BUILT_BY in vars(part) and part.fits:
             with suppress(Exception):  # an attribute that cannot be copied may be anything
                 unfitted[name] = deepcopy(part)
     for name, level in system.levels.items():

@@ -23,8 +23,7 @@ from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
-from toolkit.plugins.plugin import ORIGIN as BUILT_BY
-from toolkit.plugins.plugin import plugin_failures
+from toolkit.plugins.plugin import BUILT_BY, plugin_failures
 from toolkit.plugins.registry import used_versions
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.training import TrainingSpec

@@ -20,7 +20,7 @@ from toolkit.distributed import average_statistics, from_first, gathered, rank, 
 from toolkit.errors import ToolkitError, counted, join
 from toolkit.hardware import use_one_thread_if_small
 from toolkit.model.system import System
-from toolkit.plugins.plugin import ORIGIN
+from toolkit.plugins.plugin import BUILT_BY
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.terminal import doing
@@ -139,7 +139,7 @@ class SystemBrain(sb.Brain):
     def backward(self, loss: Tensor):
         """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches."""
         if not loss.requires_grad:
-            plugins = join(str(vars(each).get(ORIGIN, repr(name))) for name, each in self.objective.losses.items())
+            plugins = join(str(vars(each).get(BUILT_BY, repr(name))) for name, each in self.objective.losses.items())
             why = "a loss may not detach its inputs or compute outside torch, and not all parts may be frozen"
             raise ToolkitError(f"No gradient comes from the losses ({plugins}), and nothing would be trained: {why}.")
         accumulate = self.training.accumulate
