@@ -82,8 +82,8 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
     """Examine a file, or a stretch of it, before it is decoded; arguments and errors as for `waves.read_audio`."""
     path = Path(path)
     try:
-        found = require_file(path).stat()
-        frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)
+        status = require_file(path).stat()
+        frames, rate, decode = _examined(path, status.st_size, status.st_mtime_ns)
     except FileNotFoundError:
         hint = ": a path here has /, not \\" if "\\" in path.name else ""
         raise AudioError(f"{path} does not exist{hint}", "missing") from None

@@ -90,7 +90,7 @@ class Shared(NamedTuple):
     kind: str  # a key of MESSAGES
     part: str
     names: list[str]
-    of: int  # how many of that kind the part has
+    total: int  # how many of that kind the part has
     message: str
 
 

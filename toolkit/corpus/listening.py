@@ -70,8 +70,8 @@ def near_copies(sounds: Sounds) -> Iterator[tuple[Utterance, Utterance]]:
     rows, ranks = np.nonzero(distances <= FARTHEST_DB * np.sqrt(2 * BANDS))
     pairs = {(min(i, j), max(i, j)) for i, j in zip(rows.tolist(), nearest[rows, ranks].tolist(), strict=True)}
     waveform = lru_cache(maxsize=1 << 10)(_waveform)
-    for (one, sound), (other, its) in ((heard[i], heard[j]) for i, j in sorted(pairs)):
-        if sound.digest != its.digest and _correlation(waveform(one), waveform(other)) >= COPY:
+    for (one, sound), (other, other_sound) in ((heard[i], heard[j]) for i, j in sorted(pairs)):
+        if sound.digest != other_sound.digest and _correlation(waveform(one), waveform(other)) >= COPY:
             yield one, other
 
 

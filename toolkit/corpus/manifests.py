@@ -132,7 +132,7 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
     faults += [f"{file.name} is in no class folder" for file, above in parents.items() if len(above) <= split]
     if faults or not files:
         need = "a folder of recordings for each class is needed, in all parts of a split or without parts"
-        raise CorpusError(f"{folder}: {need}; {faults[0] if faults else 'it holds none'}")
+        raise CorpusError(f"{folder}: {need}; {faults[0] if faults else 'it holds no recording'}")
     for file, above in parents.items():
         part = {"split": above.pop(0)} if split else {}
         yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **part}
@@ -228,10 +228,10 @@ def _check_columns(path: Path, found: list[str], required: Sequence[str], column
     missing, near = [column for column in COLUMNS if column not in names], {}
     for name in (name for name in names if name not in COLUMNS):
         near |= dict.fromkeys(difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8), name)
-    lacking = [column for column in required if column in missing]
-    if not near.keys() >= set(lacking):
-        pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
-        text = f"{path}: no column {join(map(repr, lacking))}; found {', '.join(names)}"
+    needed = [column for column in required if column in missing]
+    if not near.keys() >= set(needed):
+        pairs = {**columns, **dict.fromkeys(needed, "NAME"), **usual_columns(names), **near}
+        text = f"{path}: no column {join(map(repr, needed))}; found {', '.join(names)}"
         raise CorpusError(f"{text}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
     for column, name in near.items():
         raise CorpusError(f"{path}: unknown column {name!r}. Did you mean {column!r}?")

@@ -181,7 +181,7 @@ def _leave_out(group_of: Mapping[str, str], validates: Mapping[str, str]) -> Spl
     folds: Splits = {}
     for tests, valid in validates.items():
         train = [i for i, group in group_of.items() if group not in (tests, valid)]
-        validating, testing = ([i for i, group in group_of.items() if group == its] for its in (valid, tests))
+        validating, testing = ([i for i, group in group_of.items() if group == name] for name in (valid, tests))
         folds[tests] = train, validating, testing
     return folds
 

@@ -117,17 +117,17 @@ def _with_speakers(fold: str, parts: dict[str, list[Utterance]], pattern: str | 
         scheme = re.compile(pattern or NAMES)
     except re.error as error:
         raise CorpusError(f"--speaker-pattern {pattern!r} is not a regular expression: {error}") from None
-    found, everyone = {}, [u for us in parts.values() for u in us]
+    speaker_of, everyone = {}, [u for us in parts.values() for u in us]
     for u in everyone:
         match = scheme.search(u.id) or scheme.search(str(u.path)) if pattern else scheme.fullmatch(u.path.stem)
-        found[u.place] = "".join(filter(None, match.groups())) if match else ""
-        if pattern and not found[u.place]:
+        speaker_of[u.place] = "".join(filter(None, match.groups())) if match else ""
+        if pattern and not speaker_of[u.place]:
             hint = "a group, (...), has to hold the speaker"
             raise CorpusError(f"--speaker-pattern {pattern!r} finds no speaker in {u.id!r}, {u.path}: {hint}")
-    if not all(found.values()) or (pattern is None and any(u.speaker for u in everyone)):
+    if not all(speaker_of.values()) or (pattern is None and any(u.speaker for u in everyone)):
         return parts
-    say(f"{fold}: speakers taken from file names, {found[everyone[0].place]!r} in {everyone[0].path.name}")
-    return {part: [replace(u, speaker=found[u.place]) for u in us] for part, us in parts.items()}
+    say(f"{fold}: speakers taken from file names, {speaker_of[everyone[0].place]!r} in {everyone[0].path.name}")
+    return {part: [replace(u, speaker=speaker_of[u.place]) for u in us] for part, us in parts.items()}
 
 
 def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def _audit_fold(fold: str, parts: Parts, heard: Heard, unread: Mapping[Hashable,
         counts = {column: Counter(u.value(column) for u in us if u.value(column)) for column in ("label", "gender")}
         facts[part] = {"utterances": len(us), "speakers": len({u.speaker for u in us} - {None}), **counts}
     for shared in audit(parts, heard):
-        facts[shared.part][f"shared_{shared.kind}"] = {"of": shared.of, "names": shared.names}
+        facts[shared.part][f"shared_{shared.kind}"] = {"of": shared.total, "names": shared.names}
         if shared.names:
             severity = "warning" if shared.kind == "text" else "error"
             problems.append(Problem(f"shared-{shared.kind}", severity, shared.message, fold))

@@ -89,8 +89,8 @@ class Plugin:
             text = text.replace("--args.", f"--{self.where.child('args').path}.")
             first = re.match(r"\w*", text)[0]  # a message that begins with an argument's name is about it
             at = self.where.child("args", *([first] if first in checked else []))
-            kept = PluginError if isinstance(error, PluginError) else RecipeError
-            raise kept(f"{at}: {self.spec.kind} {self.spec.name!r}: {text}") from error
+            error_type = PluginError if isinstance(error, PluginError) else RecipeError
+            raise error_type(f"{at}: {self.spec.kind} {self.spec.name!r}: {text}") from error
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.where.before()}{self} cannot be built: {one_line(error)}") from error
         if problem := misdeclared(built, resolve_name(KINDS[self.spec.kind].base)):

@@ -71,8 +71,8 @@ class _Reader:
         try:
             node = self.yaml.compose(text)
         except (YAMLError, RecursionError) as error:
-            place = getattr(error, "problem_mark", None)
-            mark = Mark(self.source, place.line + 1 if place else 0)
+            position = getattr(error, "problem_mark", None)
+            mark = Mark(self.source, position.line + 1 if position else 0)
             problem = getattr(error, "problem", None) or f"this is not YAML: {str(error).splitlines()[0]}"
             hint = " (indent with spaces)" if "\\t" in problem else ""
             raise RecipeError(f"{mark}: {problem}{hint}.") from None

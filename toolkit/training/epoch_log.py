@@ -52,8 +52,8 @@ class EpochLog(AbstractContextManager):
         names = [column for column in row if column.startswith("valid_")]
         valid = " ".join(f"{name.removeprefix('valid_').upper()} {row[name]:.4f}" for name in names)
         epoch = f"{self.phase} epoch {row['epoch']:3d}".lstrip()
-        without = "no finite train loss" if row["epoch"] else "fitted"
-        loss = without if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}"
+        no_loss = "no finite train loss" if row["epoch"] else "fitted"
+        loss = no_loss if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}"
         self.say(f"{epoch}  {loss}  valid {valid}  {row['seconds']:.1f} s{skipped}")
         values = {key.replace("_", "/", 1): x for key, x in row.items() if key != "epoch" and x is not None}
         for name in list(self._names):

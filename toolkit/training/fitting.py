@@ -26,10 +26,10 @@ MOST_FITTED = 1024  # segments, at most, on which an augmentation of features is
 
 def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: SegmentSet, cache: FeatureCache) -> None:
     """Fit those that learn from features, on some training segments; RecipeError if a level does not suit one."""
-    some = range(0, len(segments), -(-len(segments) // MOST_FITTED))
+    sampled = range(0, len(segments), -(-len(segments) // MOST_FITTED))
     for step in augmentations.fitted:
         level = step.levels[0]
-        batches = in_order(segments, cache, levels=[level], sampler=some)
+        batches = in_order(segments, cache, levels=[level], sampler=sampled)
         try:
             step.augmentation.fit(batch.inputs[level] for batch in batches)
         except RecipeError as error:

@@ -258,9 +258,9 @@ class Run:
 
     def _write_inputs(self, warnings: Sequence[str]) -> None:
         random = self.system.random_backbones
-        said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
-        said += seen_before(self.seen, self.preparation.part("test")) if self.is_tested else []
-        self.folder.stamps = (*self.preparation.stamps, *said)
+        stamps = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
+        stamps += seen_before(self.seen, self.preparation.part("test")) if self.is_tested else []
+        self.folder.stamps = (*self.preparation.stamps, *stamps)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
         if self.training.average.name != "none":

@@ -92,7 +92,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         max_file_size=int(max_megabytes * 2**20),
         theme=gradio.themes.Base(**FONTS),
         head=f"<style>{STYLE}</style>",  # gradio itself would drop rules that it does not know
-        app_kwargs={"middleware": [Middleware(BaseHTTPMiddleware, dispatch=_nothing_from_elsewhere)]},
+        app_kwargs={"middleware": [Middleware(BaseHTTPMiddleware, dispatch=_restrict_sources)]},
         share=False,
         ssr_mode=False,
         mcp_server=False,
@@ -108,7 +108,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         blocks.close(verbose=False)
 
 
-async def _nothing_from_elsewhere(request: Any, answer: Callable) -> Any:
+async def _restrict_sources(request: Any, answer: Callable) -> Any:
     """Tell the browser with every response to load nothing from other machines."""
     response = await answer(request)
     response.headers["Content-Security-Policy"] = POLICY

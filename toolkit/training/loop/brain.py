@@ -186,9 +186,9 @@ class SystemBrain(sb.Brain):
             if math.isfinite(loss):  # any other counts as the mean of those before it, or else as the first finite one
                 mean = loss if self.avg_train_loss is None else self.avg_train_loss
                 self.avg_train_loss = mean - mean / batch + loss / batch
-        for one in torch.stack(taken).tolist() if taken else []:
-            self.skips_in_a_row = 0 if one else self.skips_in_a_row + 1
-            self.history.skipped_steps += not one
+        for was_taken in torch.stack(taken).tolist() if taken else []:
+            self.skips_in_a_row = 0 if was_taken else self.skips_in_a_row + 1
+            self.history.skipped_steps += not was_taken
             if self.skips_in_a_row >= SKIPS_IN_A_ROW:
                 raise ToolkitError(
                     f"{SKIPS_IN_A_ROW} optimizer steps in a row had gradients that are not finite (epoch "

@@ -108,7 +108,7 @@ class Checkpoints:
                     logger.warning("Checkpoint %s is skipped: %s.", path, self._verdicts[path])
             if self._verdicts[path] is None:
                 found[path] = YAML(typ="safe").load(path / META)
-        return dict(sorted(found.items(), key=lambda one: one[1]["unixtime"], reverse=True))
+        return dict(sorted(found.items(), key=lambda item: item[1]["unixtime"], reverse=True))
 
     def _save(self, meta: Mapping[str, Any]) -> Path:
         now = max([time.time(), *(known["unixtime"] + 1 for known in self.intact().values())])  # clocks are set back
