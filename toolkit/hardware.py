@@ -51,7 +51,7 @@ def give_back() -> None:
 def keep_freed_blocks() -> None:
     """From now on in this process, keep freed memory for the next arrays.
 
-    Else every array of some megabytes gets new pages from the system, which can take as long as computing it.
+    Otherwise every array of some megabytes gets new pages from the system, which can take as long as computing it.
     """
     for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
         _glibc("mallopt", _MMAP_THRESHOLD, limit << 20)

@@ -262,7 +262,7 @@ def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
 
 def test_a_table_that_does_not_say_its_parts_is_told_to_name_it(tmp_path):
     (tmp_path / "m.csv").write_text("path,label,number,set\na.wav,x,1,train\nb.wav,x,2,Test\n")
-    says = "m.csv: no column says the parts (split, fold or group): name it with --column"
+    says = "m.csv: no column names the parts (split, fold or group): name it with --column"
     assert f"{says}\n" in run(tmp_path / "m.csv", code=2).stderr
 
 

@@ -49,7 +49,7 @@ class AudioStretch:
     decode: Callable[[Path, int, int], Iterator[np.ndarray]]  # (path, start, frames) -> blocks
 
     def samples(self, sample_rate: int) -> int:
-        """Number of samples that `waves` makes of it at a sample rate in Hz."""
+        """Number of samples that `waves` yields for it at a sample rate in Hz."""
         return resampled_length(self.frames, self.rate, sample_rate)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
@@ -110,7 +110,7 @@ def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:
-    """Return how many samples `waves.Resampler` makes of `samples`."""
+    """How many samples `waves.Resampler` yields for `samples`."""
     return -(-samples * new_rate // rate)
 
 

@@ -1,4 +1,4 @@
-"""Listen to utterances, and find changed copies: those whose spectra are most similar and waveforms match at some lag.
+"""Listen to utterances, and find changed copies: their spectra are most similar, and their waveforms match at some lag.
 
 Changed copies differ in level, sample rate, encoding (MP3) or silence around them.
 """

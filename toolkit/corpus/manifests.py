@@ -22,7 +22,7 @@ BEFORE_OBJECTS, BETWEEN_OBJECTS = re.compile(r"\s*(\[?)"), re.compile(r"[\s,]*")
 # Durations as pandas and Python write them: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
 DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
 FIELD = re.compile(r"\{([^{}]+)\}")
-USUAL = {  # names that others give a column, in lower case
+USUAL = {  # names that other projects give a column, in lower case
     "path": ("file", "filename", "file_name", "filepath", "file_path", "audio", "audio_path", "wav", "fname"),
     "label": ("emotion", "class", "category", "target", "class_name", "classname"),
     "speaker": ("speaker_id", "speakerid", "actor", "actor_id", "subject", "subject_id", "spk"),
@@ -126,7 +126,7 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
     parts = tops & {*SPLITS, *EVAL}
     split = tops == parts
     if not split and any(above[0].lower() in parts for above in parents.values() if len(above) > 1):
-        faults.append(f"{min(parts)!r} is a part of a split, and {min(tops - parts)!r} is none")
+        faults.append(f"{min(parts)!r} is a part of a split, and {min(tops - parts)!r} is not")
     if split and tops & EVAL:
         faults.append("eval may be validation or test: call the folder valid or test")
     faults += [f"{file.name} is in no class folder" for file, above in parents.items() if len(above) <= split]
@@ -218,7 +218,7 @@ def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance
 
 
 def _check_columns(path: Path, found: list[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
-    """Raise CorpusError if a column of `required` or `columns` is missing, or another one is named almost as one is."""
+    """Raise CorpusError if a column of `required` or `columns` is missing, or another name is almost a column's."""
     for name, source in columns.items():
         for column in FIELD.findall(source) or [source or name]:
             if column not in found:

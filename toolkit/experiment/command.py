@@ -24,7 +24,7 @@ STATES = ("done", "running", "interrupted", "failed", "waiting")
 def run_experiment(plan: Plan, options: WorkerOptions, folder: Path) -> tuple[int, int]:
     """Run an experiment, and print how it went; a second process waits, and then runs what is missing.
 
-    Cells of other commands in the folder are left as they are. Returns: how many of its cells failed, and are done.
+    Cells of other commands in the folder are left as they are. Returns: the numbers of its failed and done cells.
     """
     folds = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     chosen = f"folds {folds}; seeds {','.join(map(str, plan.seeds))}"

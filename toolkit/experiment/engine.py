@@ -1,4 +1,4 @@
-"""Where cells are trained: Dask runs them on processes of this machine or on a cluster. Imports it when it is used."""
+"""Where cells are trained: Dask, imported only when it is used, runs them in processes here or on a cluster."""
 
 import contextlib
 import logging

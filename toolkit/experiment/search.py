@@ -140,7 +140,7 @@ class Search:
             return trial
 
     def _hold(self, number: int) -> bool:
-        """Take the lock of a trial, unless another process holds it or has told how the trial ended."""
+        """Take the lock of a trial, unless another process holds it or has reported how the trial ended."""
         with ExitStack() as stack:
             held = stack.enter_context(locked(self.locks / f"{number}.lock", wait=False))
             if held and not self.study.get_trials(deepcopy=False)[number].state.is_finished():
@@ -173,7 +173,7 @@ class Search:
 
 
 def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
-    """The distribution of each key in a search's file; choices are JSON texts. RecipeError for one that cannot be."""
+    """The distribution of each key in a search's file; choices are JSON texts. RecipeError for an invalid one."""
     if not (keys := read_yaml(path)):
         raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
     space = {}

@@ -79,7 +79,7 @@ class Plugin:
         return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
-        """Make an instance from a recipe's arguments and what the system gives, of which it gets what it names."""
+        """Make an instance from a recipe's arguments and those context arguments that its constructor names."""
         cls, checked = self.load(), self.check_args(args)
         given = {each.name: context[each.name] for each in read_arguments(cls) if each.name in (context or {})}
         try:

@@ -27,7 +27,7 @@ class Tracker(NamedTuple):
 class EpochLog(AbstractContextManager):
     """Called with the history after every epoch; the phase "probe" has files of its own.
 
-    A tracker that fails is named once and then left out; one that is not installed is a RecipeError.
+    A tracker that fails is reported once and then left out; one that is not installed is a RecipeError.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, say: Callable[[str], None], phase: str = ""):
@@ -74,7 +74,7 @@ class EpochLog(AbstractContextManager):
         except Exception as error:  # a tracker's library may raise anything
             self._names.remove(name)
             self._open.pop(name, None)
-            self.say(f"WARNING: {name} failed and receives nothing more of this training ({one_line(error)}).")
+            self.say(f"WARNING: {name} failed and receives nothing more from this training ({one_line(error)}).")
 
 
 def _tensorboard(epochs: EpochLog, run_id: None, epoch: int) -> Tracker:

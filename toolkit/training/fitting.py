@@ -1,4 +1,4 @@
-"""Fits what is not trained by steps on the training part: scalers, closed-form heads, augmentations of features."""
+"""Fits scalers, closed-form heads and augmentations of features to the training part, without optimizer steps."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -42,7 +42,7 @@ def fit_parts(recipe: Recipe, segments: SegmentSet, cache: FeatureCache, augment
     """Fit levels, then the fusion, then heads, each in a pass of its own over the training segments; returns seconds.
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
-    a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
+    a pass over segments with augmented waveforms; masks and noise on features are for optimizer steps.
     """
     start, system, starts_afresh = time.monotonic(), cache.system, recipe.training.init_from is None
     numbers: dict[str, int] = {}  # by speaker

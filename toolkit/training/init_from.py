@@ -25,7 +25,7 @@ SPEAKERS_SEEN = "init_from: speakers of the test part, by name, trained the bund
 
 @dataclass(frozen=True)
 class Origin:
-    """What a bundle's config.json says to a training that starts from it."""
+    """What a bundle's config.json tells a training that starts from it."""
 
     weights: str  # their name, for results and for a run's identity
     hashes: Mapping[str, str]  # file -> SHA-256; a bundle of version 0.1 does not say what trained it
@@ -53,7 +53,7 @@ class Origin:
 
 
 def build_to_train(recipe: Recipe, targets: Mapping[str, Target]) -> "System":
-    """As `build_system`; a checkpoint that cannot be had is not needed for a level whose weights a bundle holds."""
+    """As `build_system`; a level whose checkpoint is unavailable is built without it if a bundle holds its weights."""
     from toolkit.model.allowance import Allowance
     from toolkit.model.system import build_system
 

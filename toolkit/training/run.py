@@ -100,7 +100,7 @@ class Run:
         finished = partial(os.path.isfile, results)
         with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
             if from_first(finished):  # perhaps by a process that held the lock until now
-                self.say(f"This run is finished, nothing is trained: {self.folder.path}")
+                self.say(f"This run is finished; nothing is trained: {self.folder.path}")
             elif not os.path.isdir(self.folder.path):
                 raise ToolkitError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
             else:
@@ -169,7 +169,7 @@ class Run:
                 brain.on_epoch = lambda history: (self.log(history), self.watch(history))
             self._fit(brain, cache, path / HISTORY, self.augmentations)
             if trained is not None:
-                self.say(f"Trained already, only the test is left: {trained}")
+                self.say(f"Already trained; only the test is left: {trained}")
                 self.log(brain.history)
             metrics = self._test(brain, cache) if self.is_tested else {}
         if not self.is_tested:

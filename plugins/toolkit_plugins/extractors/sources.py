@@ -23,7 +23,7 @@ PROBE_S = 5.0
 def find_folder(source: str, revision: str | None = None, optional: Sequence[str] = ()) -> Path:
     """The folder that holds `source`: itself, the hub's local cache, or a fresh download.
 
-    One of the files `also` is fetched into a snapshot of the hub that has none of them, if the hub has it.
+    One of the `optional` files is fetched into a snapshot of the hub that has none of them, if the hub has it.
     """
     folder = Path(os.path.expanduser(source))
     if os.path.isdir(folder):
@@ -128,7 +128,7 @@ def read_json(path: Path, source: str) -> dict | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
     except ValueError as error:
         raise PluginError(f"{path.name} of {source} cannot be read: {one_line(error)}") from error
     return content

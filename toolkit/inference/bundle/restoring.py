@@ -23,8 +23,8 @@ from toolkit.recipe.schema import Recipe
 TOLERANCE = 1e-3  # of a probability; far above the rounding of different processors and libraries
 LARGEST_TENSOR = 1 << 30  # bytes of any tensor in the trial
 TRIAL_SECONDS = 60.0
-TABLES = 256 << 20  # bytes that building may take beside the weights, for tables that plugins compute
-FEW = 1000  # tensors that building may make beside the weights
+TABLES = 256 << 20  # bytes that building may take in addition to the weights, for tables that plugins compute
+FEW = 1000  # tensors that building may make in addition to the weights
 
 logger = logging.getLogger("toolkit")
 

@@ -22,7 +22,7 @@ from toolkit.statistics.confidence import read_rule
 from toolkit.terminal import say
 
 EVERY_S = 60.0  # how often uploads that were never labelled are deleted
-KEPT_S = 6 * 3600.0  # from what age: other recordings may be labelled first
+KEPT_S = 6 * 3600.0  # how long they are kept: other recordings may be labelled first
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the reader's machine

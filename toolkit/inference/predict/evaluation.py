@@ -153,7 +153,7 @@ def read_tests(
 def map_corpus(
     utterances: Sequence[Utterance], classes: Sequence[str], label_map: Mapping[str, str]
 ) -> tuple[list[Utterance], dict[str, int]]:
-    """Give utterances the classes of a system, and count by label those that go, since `label_map` maps them to ""."""
+    """Give utterances the classes of a system, and count by label those that `label_map` leaves out (maps to "")."""
     counts = Counter(u.label for u in utterances)
     for label, name in label_map.items():
         if name and name not in classes:

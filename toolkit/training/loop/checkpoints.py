@@ -38,7 +38,7 @@ def load_state(instance, path) -> None:
     try:
         instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and optimizers raise many kinds
-        raise CheckpointError(f"{path} is of another run ({one_line(error)[:200]}): {REMEDY}.") from error
+        raise CheckpointError(f"{path} belongs to another run ({one_line(error)[:200]}): {REMEDY}.") from error
 
 
 def damage(folder: Path) -> str | None:
@@ -77,7 +77,7 @@ class Checkpoints:
         return from_first(lambda: self._save(meta))
 
     def load(self, folder: Path) -> None:
-        """Load all parts. Raises: CheckpointError if the checkpoint is of another run."""
+        """Load all parts. Raises: CheckpointError if the checkpoint belongs to another run."""
         for name, part in self.parts.items():
             path = folder / f"{name}.ckpt"
             load_state(part, path) if hasattr(part, "state_dict") else part._recover(path, end_of_epoch=True)
