@@ -93,7 +93,7 @@ def _faults(heard: Sounds, sample_rate: int) -> Iterator[Problem]:
 
 
 def _shared(heard: Sounds, folds: Sequence[Fold]) -> Iterator[Problem]:
-    """What the audit finds, each kind in the first fold that has it; audio that occurs twice, if no fold shares any."""
+    """The audit's findings, each kind in the first fold that has it; if none shares audio, also repeated audio."""
     audio, used = hear(heard) if folds else {}, [u for u, _ in heard]
     problems = [problem for fold in folds for problem in check_fold(fold, used, audio)]
     found = {problem.kind: problem for problem in reversed(problems)}

@@ -64,7 +64,7 @@ def _files_by_name(data_folder: str | Path) -> dict[str, list[Path]]:
 
 
 def _located(u: Utterance, files_by_name: Mapping[str, list[Path]]) -> Utterance:
-    """The utterance with the path of the file of its name whose folders match its own best, if that is one file."""
+    """The utterance, with the path of the file of its name that shares the most parent folders, if that is one file."""
     files = files_by_name.get(u.path.name, [])
     for count in range(2, len(u.path.parts) + 1):
         files = [file for file in files if file.parts[-count:] == u.path.parts[-count:]] or files

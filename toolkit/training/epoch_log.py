@@ -21,7 +21,7 @@ class Tracker(NamedTuple):
 
     run_id: str | None
     log: Callable[[Mapping[str, float], int], object]  # the values of an epoch, and its number
-    close: Callable[[bool], object]  # called with whether the training has ended by itself
+    close: Callable[[bool], object]  # called with whether the training ended normally
 
 
 class EpochLog(AbstractContextManager):
