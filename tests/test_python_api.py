@@ -29,7 +29,7 @@ def test_train_returns_what_results_json_holds_and_reads_a_finished_run(trained)
     recipe, overrides, result, lines = trained
     assert result == json.loads((result.folder / "results.json").read_text()) and result["epochs"] <= 2
     again = toolkit.train(str(recipe), say=lines.append, **overrides)
-    assert again == result and lines[-1] == f"This run is finished, nothing is trained: {result.folder}"
+    assert again == result and lines[-1] == f"This run is finished; nothing is trained: {result.folder}"
 
 
 def test_validation_scores_are_those_of_the_epoch_that_was_tested(trained):

@@ -13,7 +13,7 @@ from toolkit.hookspecs import PluginSpec, hookimpl
 try:
     __version__ = version("audio-classification-toolkit")
 except PackageNotFoundError:
-    text = "the toolkit is not installed, so its plugins cannot be found: run `pip install .` in the folder it lies in"
+    text = "the toolkit is not installed, so its plugins cannot be found: run `pip install .` in its folder"
     raise ImportError(text, name=__name__) from None  # with this name `python -m toolkit` ends in one line
 
 __all__ = ["PluginSpec", "__version__", "hookimpl", "load", "read_predictions", "train"]
@@ -42,7 +42,7 @@ def train(
         say: called with each line that the command would print.
         **overrides: keys of the recipe: `seed=2`, `training={"epochs": 3}`, `**{"training.epochs": 3}`.
 
-    Returns: the contents of results.json as a dict whose `folder` is the run's. A finished run is not trained again.
+    Returns: results.json as a dict with the attribute `folder`, the run's folder. A finished run is not trained again.
     Raises: ToolkitError, with the line that the command would print.
     """
     from toolkit.distributed import from_first

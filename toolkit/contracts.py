@@ -184,8 +184,8 @@ class Fusion(nn.Module):
 class Head(nn.Module):
     """One embedding -> logits of one target.
 
-    Context arguments: size (of the embedding), sizes (of those that it is put together from, in order: a recipe's head
-    may be on several), classes (their number).
+    Context arguments: size (of the embedding), sizes (of the embeddings that it is concatenated from, in order: a
+    recipe's head may read several), classes (their number).
 
     A head that `fits` is fitted before training and validated as epoch 0.
     """

@@ -29,7 +29,7 @@ class CorpusError(ToolkitError):
 
 
 class ProtocolError(ToolkitError):
-    """A protocol cannot split this corpus, or would let a speaker into two parts of a split: `fold`."""
+    """A protocol cannot split this corpus, or its `fold` has a speaker in two parts."""
 
     def __init__(self, message: str, fold: object = None):
         super().__init__(message)

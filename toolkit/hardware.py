@@ -18,11 +18,11 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 def available_device(name: str | None, *, setting: str) -> str:
     """A device's name as torch accepts it, by default a GPU if there is one; ToolkitError if torch does not find it."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    if not (found := re.fullmatch(r"(cpu|cuda)(?::([0-9]+))?", name)):
+    if not (match := re.fullmatch(r"(cpu|cuda)(?::([0-9]+))?", name)):
         raise ToolkitError(f"{setting} is {name!r}: cpu, cuda, or cuda:1 and so on is needed.")
-    if found[1] == "cuda" and int(found[2] or 0) >= torch.cuda.device_count():
+    if match[1] == "cuda" and int(match[2] or 0) >= torch.cuda.device_count():
         raise ToolkitError(f"{setting} is {name!r}, and torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
-    return "cpu" if found[1] == "cpu" else name
+    return "cpu" if match[1] == "cpu" else name
 
 
 def device_name(device: torch.device | str) -> str:
@@ -51,7 +51,7 @@ def give_back() -> None:
 def keep_freed_blocks() -> None:
     """From now on in this process, keep freed memory for the next arrays.
 
-    Else every array of some megabytes gets new pages from the system, which can take as long as computing it.
+    Otherwise every array of some megabytes gets new pages from the system, which can take as long as computing it.
     """
     for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
         _glibc("mallopt", _MMAP_THRESHOLD, limit << 20)

@@ -80,7 +80,7 @@ def confusion_table(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> T
 
 
 def progress(results: Iterable[T], what: str, *, total: int | None, shown: bool) -> Iterator[T]:
-    """Yield the results; meanwhile draw a bar on standard error if `shown`, else say their number after silences."""
+    """Yield the results; meanwhile draw a bar on standard error if `shown`, else print their number every 30 s."""
     if shown:
         yield from track(results, what, total=total, console=PlainConsole(stderr=True), transient=True)
         return

@@ -165,7 +165,7 @@ def test_what_was_not_tried_is_counted():
     result = check("quits")
     text = " ".join(result.output.split())
     assert text.endswith(
-        f"1 of {len(PROPERTIES)} properties does not hold. {len(PROPERTIES) - 3} were not tried: mend this first."
+        f"1 of {len(PROPERTIES)} properties does not hold. {len(PROPERTIES) - 3} were not tried: fix this first."
     )
     assert "input_is_left_alone" not in text
 

@@ -88,7 +88,7 @@ def test_train_py_runs_from_the_root_shows_a_bar_and_a_table_and_ends_with_the_p
         monkeypatch.chdir(where)
         again = train_py(TRAIN.parent, recipe, *small)
         assert again.exit_code == 0, again.stderr
-        assert "This run is finished, nothing is trained" in again.stderr
+        assert "This run is finished; nothing is trained" in again.stderr
         assert Path(again.stdout.splitlines()[-1]) == results
 
 

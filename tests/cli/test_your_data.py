@@ -155,7 +155,7 @@ def test_folders_of_a_split_in_a_folder_are_its_parts(recordings):
     Path("classes/noise").mkdir()
     Path("classes/noise/x.wav").write_bytes(b"")
     done = run("new-recipe", "classes", "--overwrite")
-    assert done.exit_code == 2 and "'test' is a part of a split, and 'noise' is none" in done.stderr
+    assert done.exit_code == 2 and "'test' is a part of a split, and 'noise' is not" in done.stderr
 
 
 def test_a_linked_class_folder_is_refused(recordings):

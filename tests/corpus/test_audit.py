@@ -117,7 +117,7 @@ def test_what_is_shared_is_counted_by_kind_even_if_it_is_nothing():
     parts = {}
     for part, who, text in rows:
         parts.setdefault(part, []).append(Utterance(id=who, path=f"{who}{text}", label="x", speaker=who, text=text))
-    found = {(s.kind, s.part): (s.names, s.of) for s in audit(parts)}
+    found = {(s.kind, s.part): (s.names, s.total) for s in audit(parts)}
     assert found == {
         ("speaker", "valid"): (["'bob'"], 1),
         ("speaker", "test"): ([], 1),
@@ -130,10 +130,10 @@ def test_every_utterance_of_shared_audio_counts():
     us = {name: Utterance(id=name, path=f"{name}.wav", label="x") for name in "abcd"}
     same = {us[name].place: "one recording" for name in "abc"} | {us["d"].place: "another"}
     (shared,) = audit({"train": [us["a"]], "test": [us["b"], us["c"], us["d"]]}, {"audio": same}, ["audio"])
-    assert len(shared.names) == 2 and shared.of == 3 and "2 of 3 utterances of test" in shared.message
+    assert len(shared.names) == 2 and shared.total == 3 and "2 of 3 utterances of test" in shared.message
     del same[us["d"].place]  # nothing in train has its length: it is not read
     (shared,) = audit({"train": [us["a"]], "test": [us["b"], us["c"], us["d"]]}, {"audio": same}, ["audio"])
-    assert shared.of == 3 and "2 of 3 utterances of test" in shared.message
+    assert shared.total == 3 and "2 of 3 utterances of test" in shared.message
 
 
 def run(*words: str, code: int):
@@ -262,7 +262,7 @@ def test_a_column_of_a_manifest_is_a_split_or_folds(takes, tmp_path):
 
 def test_a_table_that_does_not_say_its_parts_is_told_to_name_it(tmp_path):
     (tmp_path / "m.csv").write_text("path,label,number,set\na.wav,x,1,train\nb.wav,x,2,Test\n")
-    says = "m.csv: no column says the parts (split, fold or group): name it with --column"
+    says = "m.csv: no column names the parts (split, fold or group): name it with --column"
     assert f"{says}\n" in run(tmp_path / "m.csv", code=2).stderr
 
 

@@ -212,7 +212,7 @@ def test_random_keeps_the_utterances_of_a_file_together():
 
 
 def test_random_is_refused_where_there_are_speakers_or_too_few_files():
-    with pytest.raises(ProtocolError, match="for corpora without speakers, not 10: use"):
+    with pytest.raises(ProtocolError, match="for corpora without speakers, and there are 10: use"):
         make_folds(corpus(), "random")
     with pytest.raises(ProtocolError, match="needs three files of each class; 'x' has 2"):
         make_folds(plain([None, None]), "random")

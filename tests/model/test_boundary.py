@@ -13,7 +13,7 @@ from toolkit.errors import FailedPlugin
 from toolkit.model.boundary import checked, declared
 from toolkit.model.system import System
 from toolkit.plugins.declarations import Declaration
-from toolkit.plugins.plugin import ORIGIN, Plugin
+from toolkit.plugins.plugin import BUILT_BY, Plugin
 from toolkit.training.loop.objective import Objective, Term
 
 WAVE = Seq(torch.randn(2, 1600), torch.tensor([1600, 800]))
@@ -109,7 +109,7 @@ def test_finite_values_and_lengths_are_asked_for_once_since_that_waits_for_the_d
     level, nan = GoodExtractor(), Seq(FRAMES * float("nan"), LENGTHS)
     assert checked(level, "encode", nan, (2, None, 3)) is nan  # our own: its input may have been NaN
     declared = Declaration("moody", "1.0", "plugins", "moody")
-    vars(level)[ORIGIN] = Plugin(PluginSpec("extractor", "odd", "moody:Odd", "Odd"), declared)
+    vars(level)[BUILT_BY] = Plugin(PluginSpec("extractor", "odd", "moody:Odd", "Odd"), declared)
     line = (
         "^extractor 'odd' from moody 1.0: `encode` must give finite values, and gave NaN or infinity. `toolkit check-p"
     )

@@ -190,7 +190,7 @@ def test_names_are_made_valid(name, module, class_name):
         (["head", "my head!"], "such as my-plugin"),
         (["head", "3d"], "with a letter first"),
         (["head", "a--b"], "joined by '-'"),
-        (["head", "lambda"], "and no word of Python."),
+        (["head", "lambda"], "and not a keyword of Python."),
         (["extractor", "mfcc"], "A plugin, distribution or module 'mfcc' is installed already"),
         (["head", "scikit-learn"], "'scikit-learn' is installed already. Choose another name."),
         (["head", "json"], "module 'json' is installed already"),

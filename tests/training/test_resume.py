@@ -176,7 +176,7 @@ def test_a_resumed_run_says_from_where_and_keeps_its_number_of_threads(undisturb
     # 10 segments in batches of 4 are 3 batches and, accumulating 2, 2 steps: the fourth one ends epoch 2
     assert "Resumes in epoch 2 after step 2, with 1 thread as before" in (tmp_path / "killed.log").read_text()
     assert train(recipe, output) == 0
-    assert "This run is finished, nothing is trained" in (tmp_path / "killed.log").read_text()
+    assert "This run is finished; nothing is trained" in (tmp_path / "killed.log").read_text()
 
 
 @pytest.mark.parametrize(("run", "kill"), [("undisturbed", ("results", 1)), ("probed", ("step", 5))])

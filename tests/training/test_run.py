@@ -41,7 +41,7 @@ def test_loso_and_loso_test_epoch_are_read_from_one_training(recipe):
     honest = run(recipe, "--protocol=loso", "--training.patience=1", "--training.min_epochs=0")
     lines = []
     chosen = run(recipe, "--protocol=loso-test-epoch", "--training.patience=1", "--training.min_epochs=0", lines=lines)
-    assert any(line.startswith("Trained already, only the test is left") for line in lines)
+    assert any(line.startswith("Already trained; only the test is left") for line in lines)
     assert honest.name.replace("-loso-", "-loso-test-epoch-") == chosen.name
     curve = list(csv.DictReader((honest / "epochs.csv").read_text().splitlines()))
     best = max(curve, key=lambda row: float(row["test_wa"]) + float(row["test_ua"]))
@@ -221,7 +221,7 @@ def test_no_epochs_with_a_part_that_would_stay_random_are_refused(recipe, settin
         ),
         (
             "{spans: {plugin: time_mask, args: {fill: minimum}}}",
-            "level 'segment': each segment has one frame, of which no span can be masked; `on` chooses the levels.",
+            "level 'segment': each segment has one frame, so no span can be masked; `on` chooses the levels.",
         ),
     ],
 )
@@ -240,7 +240,7 @@ def test_naming_the_default_fold_is_the_same_run(recipe):
     first = run(recipe, "--training.epochs=1")
     lines = []
     assert run(recipe, "--training.epochs=1", "--fold=S1", lines=lines) == first
-    assert lines == [f"This run is finished, nothing is trained: {first}"]
+    assert lines == [f"This run is finished; nothing is trained: {first}"]
 
 
 @pytest.mark.parametrize("source", ["label", "shuffled", "predicted"])

@@ -63,7 +63,7 @@ def blocks(path: Path, start: int, frames: int) -> Iterator[np.ndarray]:
                 for frame in convert.resample(decoded):
                     held.append(frame.to_ndarray().reshape(frame.samples, -1)[max(0, start - at) :])
                     at += frame.samples
-            if at >= start + frames:  # behind an MP3 may be tags, which cannot be decoded
+            if at >= start + frames:  # tags may follow an MP3, and cannot be decoded
                 break
             if sum(map(len, held)) >= size:
                 yield np.concatenate(held)

@@ -48,7 +48,7 @@ class AudioStretch:
     decode: Callable[[Path, int, int], Iterator[np.ndarray]]  # (path, start, frames) -> blocks
 
     def samples(self, sample_rate: int) -> int:
-        """Number of samples that `waves` makes of it at a sample rate in Hz."""
+        """Number of samples that `waves` yields for it at a sample rate in Hz."""
         return resampled_length(self.frames, self.rate, sample_rate)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
@@ -81,8 +81,8 @@ def stretch(path: str | Path, *, start_s: float | None = None, end_s: float | No
     """Examine a file, or a stretch of it, before it is decoded; arguments and errors as for `waves.read_audio`."""
     path = Path(path)
     try:
-        found = require_file(path).stat()
-        frames, rate, decode = _examined(path, found.st_size, found.st_mtime_ns)
+        status = require_file(path).stat()
+        frames, rate, decode = _examined(path, status.st_size, status.st_mtime_ns)
     except FileNotFoundError:
         hint = ": a path here has /, not \\" if "\\" in path.name else ""
         raise AudioError(f"{path} does not exist{hint}", "missing") from None
@@ -109,7 +109,7 @@ def files_below(folder: Path, report: Callable[[str], object]) -> Iterator[Path]
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:
-    """Return how many samples `waves.Resampler` makes of `samples`."""
+    """How many samples `waves.Resampler` yields for `samples`."""
     return -(-samples * new_rate // rate)
 
 

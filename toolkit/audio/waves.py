@@ -54,7 +54,7 @@ def waves(file: AudioStretch, sample_rate: int, start: int = 0, stop: int | None
 
 
 def through(stage: "Resampler | Cutter", blocks: Iterable) -> Iterator:
-    """Pass all blocks of a waveform through a stage; yields what it makes of them."""
+    """Pass all blocks of a waveform through a stage, and yield its output."""
     for block in blocks:
         yield from stage.add(block)
     yield from stage.end()

@@ -53,7 +53,7 @@ def export(run: str, bundle: str | None, push: str | None, **options):
     "--format",
     type=click.Choice(["table", "csv", "jsonl", "rttm", "audacity", "textgrid"]),
     help="The output's format; the last three hold intervals for annotation programs. By default csv, jsonl or rttm if "
-    "--output ends so, else table.",
+    "--output has that ending, else table.",
 )
 @click.option("--segments", is_flag=True, help="One row per segment instead of one per recording.")
 @hop

@@ -18,7 +18,7 @@ RESUMED = ("train", "experiment", "tune")  # commands that continue where they w
 
 
 def say_next(*words: object, what: str = "") -> None:
-    """Print a command's last line: the command to give next."""
+    """Print a command's last line: the command to run next."""
     say(f"Next{what}: toolkit {shlex.join(map(str, words))}")
 
 

@@ -34,7 +34,7 @@ def _amounts(ctx: click.Context, option: click.Parameter, words: Sequence[str]) 
     return {name: above_0.convert(amount, option, ctx) for name, amount in _pairs(ctx, option, words).items()}
 
 
-def _together(*options: Callable) -> Callable:
+def _combined(*options: Callable) -> Callable:
     def decorate(command: Callable) -> Callable:
         for option in reversed(options):
             command = option(command)
@@ -63,7 +63,7 @@ abstain = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 one_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 one_plugin = click.argument("words", nargs=-1, required=True, metavar="[KIND] NAME")
-recipe_options = _together(
+recipe_options = _combined(
     click.option(
         "--data_folder", "--data-folder", help="The corpus's folder; by default from its environment variable."
     ),
@@ -71,12 +71,12 @@ recipe_options = _together(
     columns,
     click.option("--trust-recipe", "trust", is_flag=True, help="Allow YAML tags that run code."),
 )
-one_recipe = _together(
+one_recipe = _combined(
     click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="RECIPE [--KEY VALUE]..."),
     recipe_options,
     click.option("--protocol", help="Replaces protocol.name: loso, session-out, groups, given, ..."),
 )
-worker_options = _together(
+worker_options = _combined(
     click.option("--jobs", type=click.IntRange(1), help="Trainings at a time on this machine; by default 1."),
     click.option("--gpus", callback=names, help="One training at a time on each of these GPUs, for example 0,1."),
     click.option(
@@ -92,7 +92,7 @@ worker_options = _together(
         help="What a training needs from a Dask worker, for example GPU=1.",
     ),
 )
-model_options = _together(
+model_options = _combined(
     click.option("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one."),
     click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Segments per batch."),
     click.option(
@@ -105,7 +105,7 @@ model_options = _together(
     ),
     columns,
 )
-labelled_options = _together(
+labelled_options = _combined(
     click.argument("manifest", metavar="MANIFEST"),
     as_json,
     click.option(

@@ -159,6 +159,6 @@ def print_check(check: Mapping[str, Any]) -> None:
             table.add_row("yes" if finding["holds"] else Text("NO", style="red"), finding["property"], about)
     console.print(table)
     broken, untried = (sum(finding["holds"] is holds for finding in findings) for holds in (False, None))
-    rest = f" {untried} were not tried: mend this first." if untried else ""
+    rest = f" {untried} were not tried: fix this first." if untried else ""
     found = f"{broken} of {len(findings)} properties {'does' if broken == 1 else 'do'} not hold.{rest}"
     console.print(found if broken else f"All {len(findings)} hold.")

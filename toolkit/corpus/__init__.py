@@ -19,7 +19,7 @@ class Corpus:
     synthetic: bool = False  # True if the audio is generated; every result then carries a note
     description: str | None = None  # what is recorded, in a sentence or two: language, speakers, acted or not
     licence: str | None = None  # what the data may be used for, in a sentence or two
-    sizes: tuple[int, ...] = ()  # how many utterances each version of the corpus has; any other number is a warning
+    sizes: tuple[int, ...] = ()  # how many utterances each version of the corpus has; any other number gives a warning
     protocols: tuple[str, ...] = ()  # those that use its published folds, if no other split is allowed; () for any
 
     @classmethod

@@ -66,9 +66,9 @@ def _speaker_problems(utterances: Sequence[Utterance], covariates: Sequence[str]
     for speaker in sorted(female & male):
         yield Problem("two-genders", "error", f"speaker {speaker!r} is F and M in different utterances", speaker)
     for name in covariates:
-        if lacking := [u.id for u in utterances if u.value(name) is None]:
-            text = f"the recipe's covariate {name!r} is missing for {counted_ids(lacking)}"
-            yield Problem(f"{name}-missing", "error", text, lacking[0])
+        if missing := [u.id for u in utterances if u.value(name) is None]:
+            text = f"the recipe's covariate {name!r} is missing for {counted_ids(missing)}"
+            yield Problem(f"{name}-missing", "error", text, missing[0])
 
 
 def _faults(heard: Sounds, sample_rate: int) -> Iterator[Problem]:
@@ -87,13 +87,13 @@ def _faults(heard: Sounds, sample_rate: int) -> Iterator[Problem]:
             yield Problem("stereo", "warning", f"{path} has {sound.channels} channels; their mean is used", path)
         if sound.rate != sample_rate and samples >= MIN_SAMPLES:
             rates.setdefault(sound.rate, []).append(path)
-    for rate, at in sorted(rates.items()):
-        text = f"{counted(len(at), 'utterance')} at {rate} Hz ({at[0]} first), resampled to {sample_rate} Hz when read"
-        yield Problem("odd-rate", "warning", text, at[0])
+    for rate, paths in sorted(rates.items()):
+        found = f"{counted(len(paths), 'utterance')} at {rate} Hz ({paths[0]} first)"
+        yield Problem("odd-rate", "warning", f"{found}, resampled to {sample_rate} Hz when read", paths[0])
 
 
 def _shared(heard: Sounds, folds: Sequence[Fold]) -> Iterator[Problem]:
-    """What the audit finds, each kind in the first fold that has it; audio that occurs twice, if no fold shares any."""
+    """The audit's findings, each kind in the first fold that has it; if none shares audio, also repeated audio."""
     audio, used = hear(heard) if folds else {}, [u for u, _ in heard]
     problems = [problem for fold in folds for problem in check_fold(fold, used, audio)]
     found = {problem.kind: problem for problem in reversed(problems)}

@@ -15,7 +15,7 @@ from toolkit.errors import CorpusError, ProtocolError, counted, did_you_mean, jo
 PARTS = ("train", "valid", "test")
 SPEAKER_DEPENDENT_STAMP = "speaker-dependent: training and test share speakers"  # only a fold with this stamp may
 FACTOR, LEAST = 2.0, 5  # a share is unlike train's if it differs by this factor and so many utterances are expected
-# What a part may share with the parts before it: what is counted, and what these are.
+# What a part may share with the parts before it -> the noun that is counted, and what the message says of it.
 MESSAGES = {
     "speaker": ("speaker", "in {there}, too"),
     "file": ("file", "in {there}, too"),
@@ -90,7 +90,7 @@ class Shared(NamedTuple):
     kind: str  # a key of MESSAGES
     part: str
     names: list[str]
-    of: int  # how many of that kind the part has
+    total: int  # how many of that kind the part has
     message: str
 
 
@@ -109,7 +109,7 @@ def hear(sounds: Sounds) -> Heard:
 def audit(
     parts: Parts, heard: Heard | None = None, kinds: Collection[str] = tuple(MESSAGES), *, alike: bool = True
 ) -> Iterator[Shared]:
-    """Yield, for each kind, what valid shares with train and test with both, even nothing; `alike` speakers are one."""
+    """Yield, by kind, what valid shares with train, and test with both, even nothing; `alike` speakers count as one."""
     nameless = {u.path for us in parts.values() for u in us if not u.speaker}
     values: dict[str, Callable[[Utterance], Hashable]] = {
         "speaker": lambda u: u.speaker,
@@ -136,7 +136,7 @@ def audit(
 
 
 def _name(kind: str, value: Callable, u: Utterance, part: str, other: Utterance, there: str) -> str:
-    """What an utterance of a part shares with another one, which is there."""
+    """What an utterance `u` of `part` shares with the utterance `other` of part `there`, in words."""
     if kind in BY_SOUND:
         one, two = (f"{v.path}{f' (speaker {v.speaker!r})' if v.speaker else ''}" for v in (other, u))
         return f"{one} in {there} and {two} in {part}"

@@ -1,4 +1,4 @@
-"""Listen to utterances, and find changed copies: those whose spectra are most similar and waveforms match at some lag.
+"""Listen to utterances, and find changed copies: their spectra are most similar, and their waveforms match at some lag.
 
 Changed copies differ in level, sample rate, encoding (MP3) or silence around them.
 """
@@ -70,8 +70,8 @@ def near_copies(sounds: Sounds) -> Iterator[tuple[Utterance, Utterance]]:
     rows, ranks = np.nonzero(distances <= FARTHEST_DB * np.sqrt(2 * BANDS))
     pairs = {(min(i, j), max(i, j)) for i, j in zip(rows.tolist(), nearest[rows, ranks].tolist(), strict=True)}
     waveform = lru_cache(maxsize=1 << 10)(_waveform)
-    for (one, sound), (other, its) in ((heard[i], heard[j]) for i, j in sorted(pairs)):
-        if sound.digest != its.digest and _correlation(waveform(one), waveform(other)) >= COPY:
+    for (one, sound), (other, other_sound) in ((heard[i], heard[j]) for i, j in sorted(pairs)):
+        if sound.digest != other_sound.digest and _correlation(waveform(one), waveform(other)) >= COPY:
             yield one, other
 
 

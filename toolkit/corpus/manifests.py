@@ -22,7 +22,7 @@ BEFORE_OBJECTS, BETWEEN_OBJECTS = re.compile(r"\s*(\[?)"), re.compile(r"[\s,]*")
 # Durations as pandas and Python write them: 0 days 00:00:01.500, 1 day, 0:00:01, 0 days.
 DURATION = re.compile(r"(?:(\d+) days?)?(?:,? ?(\d+):([0-5]\d):([0-5]\d(?:\.\d*)?))?")
 FIELD = re.compile(r"\{([^{}]+)\}")
-USUAL = {  # names that others give a column, in lower case
+USUAL = {  # names that other projects give a column, in lower case
     "path": ("file", "filename", "file_name", "filepath", "file_path", "audio", "audio_path", "wav", "fname"),
     "label": ("emotion", "class", "category", "target", "class_name", "classname"),
     "speaker": ("speaker_id", "speakerid", "actor", "actor_id", "subject", "subject_id", "spk"),
@@ -126,13 +126,13 @@ def _folder_rows(folder: Path) -> Iterator[dict[str, str]]:
     parts = tops & {*SPLITS, *EVAL}
     split = tops == parts
     if not split and any(above[0].lower() in parts for above in parents.values() if len(above) > 1):
-        faults.append(f"{min(parts)!r} is a part of a split, and {min(tops - parts)!r} is none")
+        faults.append(f"{min(parts)!r} is a part of a split, and {min(tops - parts)!r} is not")
     if split and tops & EVAL:
         faults.append("eval may be validation or test: call the folder valid or test")
     faults += [f"{file.name} is in no class folder" for file, above in parents.items() if len(above) <= split]
     if faults or not files:
         need = "a folder of recordings for each class is needed, in all parts of a split or without parts"
-        raise CorpusError(f"{folder}: {need}; {faults[0] if faults else 'it holds none'}")
+        raise CorpusError(f"{folder}: {need}; {faults[0] if faults else 'it holds no recording'}")
     for file, above in parents.items():
         part = {"split": above.pop(0)} if split else {}
         yield {"path": str(file.relative_to(folder.parent)), "label": above[0], **part}
@@ -218,7 +218,7 @@ def utterance_of_row(path: Path, line: int, row: Mapping[str, str]) -> Utterance
 
 
 def _check_columns(path: Path, found: list[str], required: Sequence[str], columns: Mapping[str, str]) -> None:
-    """Raise CorpusError if a column of `required` or `columns` is missing, or another one is named almost as one is."""
+    """Raise CorpusError if a column of `required` or `columns` is missing, or another name is almost a column's."""
     for name, source in columns.items():
         for column in FIELD.findall(source) or [source or name]:
             if column not in found:
@@ -228,10 +228,10 @@ def _check_columns(path: Path, found: list[str], required: Sequence[str], column
     missing, near = [column for column in COLUMNS if column not in names], {}
     for name in (name for name in names if name not in COLUMNS):
         near |= dict.fromkeys(difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8), name)
-    lacking = [column for column in required if column in missing]
-    if not near.keys() >= set(lacking):
-        pairs = {**columns, **dict.fromkeys(lacking, "NAME"), **usual_columns(names), **near}
-        text = f"{path}: no column {join(map(repr, lacking))}; found {', '.join(names)}"
+    needed = [column for column in required if column in missing]
+    if not near.keys() >= set(needed):
+        pairs = {**columns, **dict.fromkeys(needed, "NAME"), **usual_columns(names), **near}
+        text = f"{path}: no column {join(map(repr, needed))}; found {', '.join(names)}"
         raise CorpusError(f"{text}. Say which it is: --columns {','.join(map('='.join, pairs.items()))}")
     for column, name in near.items():
         raise CorpusError(f"{path}: unknown column {name!r}. Did you mean {column!r}?")

@@ -71,7 +71,7 @@ def chooses_on_test(name: str) -> bool:
 
 
 def stopping_rules(name: str) -> tuple[str, ...]:
-    """The parts whose patience has to run out before a training stops; both protocols that share one need theirs."""
+    """The parts whose patience has to run out before a training, which `loso` and `loso-test-epoch` share, stops."""
     return ("valid", "test") if training_protocol(name) == "loso" else (selects_on(name),)
 
 
@@ -145,7 +145,7 @@ def _speaker_dependent(utterances: Sequence[Utterance], k: int = 5, seed: int = 
 def _random(utterances: Sequence[Utterance], valid: float = 0.1, test: float = 0.2, seed: int = 1) -> Splits:
     """Split every class in the same proportions, keeping the utterances of a file together."""
     if speakers := speaker_order(utterances):
-        raise ProtocolError(f"is for corpora without speakers, not {len(speakers)}: use 'groups'")
+        raise ProtocolError(f"is for corpora without speakers, and there are {len(speakers)}: use 'groups'")
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise ProtocolError(f"takes fractions: valid {valid} and test {test} have to leave one for training")
     part_of = {}
@@ -181,7 +181,7 @@ def _leave_out(group_of: Mapping[str, str], validates: Mapping[str, str]) -> Spl
     folds: Splits = {}
     for tests, valid in validates.items():
         train = [i for i, group in group_of.items() if group not in (tests, valid)]
-        validating, testing = ([i for i, group in group_of.items() if group == its] for its in (valid, tests))
+        validating, testing = ([i for i, group in group_of.items() if group == name] for name in (valid, tests))
         folds[tests] = train, validating, testing
     return folds
 

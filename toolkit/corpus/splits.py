@@ -44,7 +44,7 @@ def read_splits(
         folds.setdefault(fold, {name: [] for name in PARTS})[SPLITS[part.lower()]].append(_located(u, files))
     if not folds:
         names = "train.txt, dev_2.lst, emodb_test_fold_1.jsonl"
-        raise CorpusError(f"{path} holds no list of a fold, such as {names}, or nothing is in these")
+        raise CorpusError(f"{path} holds no list of a fold, such as {names}, or its lists are empty")
     for fold, parts in folds.items():
         if missing := [part for part in ("train", "test") if not parts[part]]:
             raise CorpusError(f"{path}: fold {fold!r} has nothing in {missing[0]}; folds are {listed(folds)}")
@@ -64,7 +64,7 @@ def _files_by_name(data_folder: str | Path) -> dict[str, list[Path]]:
 
 
 def _located(u: Utterance, files_by_name: Mapping[str, list[Path]]) -> Utterance:
-    """The utterance, in the file of its name whose folders match its path the furthest, if that is one file."""
+    """The utterance, with the path of the file of its name that shares the most parent folders, if that is one file."""
     files = files_by_name.get(u.path.name, [])
     for count in range(2, len(u.path.parts) + 1):
         files = [file for file in files if file.parts[-count:] == u.path.parts[-count:]] or files
@@ -74,7 +74,7 @@ def _located(u: Utterance, files_by_name: Mapping[str, list[Path]]) -> Utterance
 def _of_column(path: Path, column: str | None, utterances: list[Utterance]) -> Iterator[tuple[str, str, Utterance]]:
     column = column or next((name for name in SPLIT_COLUMNS if any(u.value(name) for u in utterances)), None)
     if column is None:
-        raise CorpusError(f"{path}: no column says the parts ({join(SPLIT_COLUMNS, 'or')}): name it with --column")
+        raise CorpusError(f"{path}: no column names the parts ({join(SPLIT_COLUMNS, 'or')}): name it with --column")
     if empty := [u for u in utterances if u.value(column) is None]:
         near = did_you_mean(column, empty[0].extra)
         raise CorpusError(f"{path}: the column {column!r} is empty for utterance {empty[0].id!r}.{near}")
@@ -117,21 +117,21 @@ def _with_speakers(fold: str, parts: dict[str, list[Utterance]], pattern: str | 
         scheme = re.compile(pattern or NAMES)
     except re.error as error:
         raise CorpusError(f"--speaker-pattern {pattern!r} is not a regular expression: {error}") from None
-    found, everyone = {}, [u for us in parts.values() for u in us]
+    speaker_of, everyone = {}, [u for us in parts.values() for u in us]
     for u in everyone:
         match = scheme.search(u.id) or scheme.search(str(u.path)) if pattern else scheme.fullmatch(u.path.stem)
-        found[u.place] = "".join(filter(None, match.groups())) if match else ""
-        if pattern and not found[u.place]:
+        speaker_of[u.place] = "".join(filter(None, match.groups())) if match else ""
+        if pattern and not speaker_of[u.place]:
             hint = "a group, (...), has to hold the speaker"
             raise CorpusError(f"--speaker-pattern {pattern!r} finds no speaker in {u.id!r}, {u.path}: {hint}")
-    if not all(found.values()) or (pattern is None and any(u.speaker for u in everyone)):
+    if not all(speaker_of.values()) or (pattern is None and any(u.speaker for u in everyone)):
         return parts
-    say(f"{fold}: speakers taken from file names, {found[everyone[0].place]!r} in {everyone[0].path.name}")
-    return {part: [replace(u, speaker=found[u.place]) for u in us] for part, us in parts.items()}
+    say(f"{fold}: speakers taken from file names, {speaker_of[everyone[0].place]!r} in {everyone[0].path.name}")
+    return {part: [replace(u, speaker=speaker_of[u.place]) for u in us] for part, us in parts.items()}
 
 
 def audit_splits(folds: Mapping[str, Parts]) -> list[dict[str, Any]]:
-    """Audit each fold; the findings are JSON-able. Of audio that cannot be read, only names are compared."""
+    """Audit each fold; the findings are JSON-able. If audio cannot be read, only names are compared."""
     utterances = {u.place: u for parts in folds.values() for us in parts.values() for u in us}
     sounds = listen(list(utterances.values()))
     heard, unread = hear(sounds), {u.place: sound.error for u, sound in sounds if sound.error}
@@ -144,7 +144,7 @@ def _audit_fold(fold: str, parts: Parts, heard: Heard, unread: Mapping[Hashable,
         counts = {column: Counter(u.value(column) for u in us if u.value(column)) for column in ("label", "gender")}
         facts[part] = {"utterances": len(us), "speakers": len({u.speaker for u in us} - {None}), **counts}
     for shared in audit(parts, heard):
-        facts[shared.part][f"shared_{shared.kind}"] = {"of": shared.of, "names": shared.names}
+        facts[shared.part][f"shared_{shared.kind}"] = {"of": shared.total, "names": shared.names}
         if shared.names:
             severity = "warning" if shared.kind == "text" else "error"
             problems.append(Problem(f"shared-{shared.kind}", severity, shared.message, fold))

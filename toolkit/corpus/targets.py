@@ -21,7 +21,7 @@ UNKNOWN = -1  # the index of an unknown value
 
 @dataclass(frozen=True)
 class Target:
-    """The label, or any other column of a manifest: all that would differ for a number or several classes at once."""
+    """The label, or any other column of a manifest; all that regression or multi-label classification would change."""
 
     name: str
     classes: tuple[str, ...]  # in the order of a head's outputs

@@ -70,7 +70,7 @@ class Utterance:
             raise CorpusError(f"end {self.end} s is not after start {self.start or 0} s")
         extra = {str(k).strip(): str(v) for k, v in self.extra.items() if v not in (None, "")}
         if wrong := [key for key in extra if key in COLUMNS or not key]:
-            raise CorpusError(f"extra may not hold {wrong[0]!r}: it is a field, or no name")
+            raise CorpusError(f"extra may not hold {wrong[0]!r}: it is a field of its own, or empty")
         object.__setattr__(self, "extra", extra)
 
     @property

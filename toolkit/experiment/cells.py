@@ -165,7 +165,7 @@ class Threads(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """Cells that share one training; or those of a trial, which validates, is watched, and ends with a failure."""
+    """Cells that share one training; or those of a trial, which only validates, is watched, and ends at a failure."""
 
     folder: Path
     cells: tuple[Cell, ...]  # of one system, fold and seed; the first one trains
@@ -245,5 +245,5 @@ def record_loss(records: Records, task: Task, error: Exception) -> None:
 
 
 def error_text(error: BaseException) -> str:
-    """A cell's error in one line; a ToolkitError, which is written for users, stands without its type."""
+    """A cell's error in one line; a ToolkitError, which is written for users, is shown without its type."""
     return str(error) if isinstance(error, ToolkitError) else one_line(error)

@@ -24,7 +24,7 @@ STATES = ("done", "running", "interrupted", "failed", "waiting")
 def run_experiment(plan: Plan, options: WorkerOptions, folder: Path) -> tuple[int, int]:
     """Run an experiment, and print how it went; a second process waits, and then runs what is missing.
 
-    Cells of other commands in the folder are left as they are. Returns: how many of its cells failed, and are done.
+    Cells of other commands in the folder are left as they are. Returns: the numbers of its failed and done cells.
     """
     folds = "; ".join(f"{', '.join(names)} of {protocol}" for protocol, names in plan.folds.items())
     chosen = f"folds {folds}; seeds {','.join(map(str, plan.seeds))}"
@@ -50,8 +50,8 @@ def run_experiment(plan: Plan, options: WorkerOptions, folder: Path) -> tuple[in
                     for task, error in ended:
                         if error is not None:
                             record_loss(records, task, error)
-                    over = {cell for task, _ in ended for cell in task.cells}
-                    show_live(status, records.progress(plan, alive=True), over)
+                    finished = {cell for task, _ in ended for cell in task.cells}
+                    show_live(status, records.progress(plan, alive=True), finished)
     cells = records.progress(plan, alive=False)
     print_cells(cells)
     if failed := sum(cell.state == "failed" for cell in cells):
@@ -100,9 +100,9 @@ def describe(cell: CellProgress) -> str:
 
 def show_live(status: Status, cells: Sequence[CellProgress], ended: Collection[Cell] = ()) -> None:
     """Print a line for each cell that has ended since the last call; a terminal also shows those that run."""
-    over = sum(cell.state in ("done", "failed") for cell in cells)
+    finished = sum(cell.state in ("done", "failed") for cell in cells)
     for cell in (cell for cell in cells if cell.cell in ended):
-        status.console.print(f"[{over}/{len(cells)}] {describe(cell)}", soft_wrap=True)
+        status.console.print(f"[{finished}/{len(cells)}] {describe(cell)}", soft_wrap=True)
     running = [f"  {printable(describe(cell))}" for cell in cells if cell.state == "running"]
     status.update(Text("\n".join([headline(cells), *running]), no_wrap=True))
     doing(headline(cells))

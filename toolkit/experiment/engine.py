@@ -1,4 +1,4 @@
-"""Where cells are trained: Dask runs them on processes of this machine or on a cluster. Imports it when it is used."""
+"""Where cells are trained: Dask, imported only when it is used, runs them in processes here or on a cluster."""
 
 import contextlib
 import logging
@@ -159,7 +159,7 @@ def local_workers(jobs: int, *, threads: int, gpus: Sequence[str] = ()) -> Itera
     import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
-    _log_little()
+    _quiet_dask()
     common = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": SILENT}
     environments = [{"CUDA_VISIBLE_DEVICES": name} for name in gpus] or [{}] * jobs
     specs = {i: {"cls": Nanny, "options": common | {"env": variables}} for i, variables in enumerate(environments)}
@@ -198,7 +198,7 @@ def cluster_workers(address: str, resources: Mapping[str, float]) -> Iterator[Wo
     """
     from distributed import Client
 
-    _log_little()
+    _quiet_dask()
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False, name="toolkit-experiment")
     except Exception as error:
@@ -228,15 +228,15 @@ def _room(worker: Mapping[str, Any], resources: Mapping[str, float]) -> int:
     return min([worker["nthreads"], *(int(offered.get(name, 0) // amount) for name, amount in resources.items())])
 
 
-def _log_little() -> None:
+def _quiet_dask() -> None:
     """Print nothing that Dask logs, except that a worker process has died or cannot be started."""
     for name in ("distributed", "distributed.client", "tornado.application"):
         for handler in logging.getLogger(name).handlers:
             handler.setLevel(SILENT)
-    logging.getLogger("distributed.nanny").addFilter(_say_death)
+    logging.getLogger("distributed.nanny").addFilter(_report_death)
 
 
-def _say_death(record: logging.LogRecord) -> bool:
+def _report_death(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     if message.startswith("Worker process") or record.levelno >= logging.ERROR:
         say(f"Dask: {one_line(message)}. A cell that ran there starts again; after {ATTEMPTS} deaths it fails.")

@@ -80,7 +80,7 @@ class Plan:
     def folds(self) -> dict[str, tuple[str, ...]]:
         """The names of each protocol's folds, in the order of the cells."""
         found = dict.fromkeys((cell.protocol, cell.fold) for cell in self.cells)
-        return {name: tuple(fold for of, fold in found if of == name) for name, _ in found}
+        return {name: tuple(fold for protocol, fold in found if protocol == name) for name, _ in found}
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -110,15 +110,15 @@ def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str],
     recipe = source.recipe
     for kind, _, part in parts(recipe):
         find_part(kind.name, part).check_args(part.args)
-    utterances, places, splits = source.read(), [], {}
+    utterances, tests, splits = source.read(), [], {}
     for protocol in protocols:
         prepared = prepare_folds(replace(source, recipe=with_protocol(recipe, protocol)), utterances)
-        splits[protocol] = hashlib.sha256("".join(one.fold.digest for one in prepared).encode()).hexdigest()
+        splits[protocol] = hashlib.sha256("".join(each.fold.digest for each in prepared).encode()).hexdigest()
         known = [preparation.fold for preparation in prepared]
         chosen = [pick_fold(known, name) for name in folds] or known
         for preparation in (preparation for preparation in prepared if preparation.fold in chosen):
             refuse_missing_labels(preparation)
-            places.append((protocol, preparation.fold.name))
+            tests.append((protocol, preparation.fold.name))
     labelled = prepared[0].utterances
     plain = recipe.as_dict()
     settings = {key: value for key, value in plain.items() if key not in NOT_THE_SYSTEMS}
@@ -128,7 +128,7 @@ def _plan_of_one(source: Source, protocols: Sequence[str], folds: Sequence[str],
     fingerprint = run_hash(settings, manifest_rows(labelled), used_versions(recipe), started)
     folder = None if source.folder is None else str(source.folder.absolute())
     system = PlannedSystem(fingerprint, plain, folder, source.reduced)
-    cells = tuple(Cell(recipe.name, *place, seed, fingerprint) for seed in seeds for place in places)
+    cells = tuple(Cell(recipe.name, *test, seed, fingerprint) for seed in seeds for test in tests)
     rows = [{"id": u.id, "label": u.label, "speaker": u.speaker} for u in labelled]
     return Plan({recipe.name: system}, prepared[0].targets[LABEL].classes, run_hash({}, rows, {}), cells, splits)
 

@@ -110,14 +110,14 @@ class Search:
             with options.workers(missing) as workers:
                 for ended in workers.run(run_task, self._tasks(trials, options.threads_each)):
                     for task, error in ended:
-                        self._tell(task.watch.number, task.cells, error)
+                        self._report(task.watch.number, task.cells, error)
 
     def _tasks(self, trials: int, threads: Threads) -> Iterator[Task]:
         while (trial := self._next(trials)) is not None:
             try:
                 plan = make_plan([self.read(settings_of(trial))], folds=self.folds, seeds=(self.source.recipe.seed,))
             except ToolkitError as error:  # settings that do not go together
-                self._tell(trial.number, (), error)
+                self._report(trial.number, (), error)
                 continue
             (system,) = plan.systems.values()
             yield Task(self.folder, plan.cells, system, threads, watch=EpochReporter(self.address, trial.number))
@@ -130,7 +130,7 @@ class Search:
                 if not trial.state.is_finished() and trial.number not in self._held and self._hold(trial.number):
                     if trial.params.keys() == self.space.keys():
                         return trial
-                    self._tell(trial.number, (), ExperimentError("its process ended while it was drawn"))
+                    self._report(trial.number, (), ExperimentError("its process ended while it was drawn"))
             if EXHAUSTED in self.study.user_attrs or len(known) >= trials:
                 return None
             # one seed for all would draw the same values again after an interruption
@@ -140,14 +140,14 @@ class Search:
             return trial
 
     def _hold(self, number: int) -> bool:
-        """Take the lock of a trial, unless another process holds it or has told how the trial ended."""
+        """Take the lock of a trial, unless another process holds it or has reported how the trial ended."""
         with ExitStack() as stack:
             held = stack.enter_context(locked(self.locks / f"{number}.lock", wait=False))
             if held and not self.study.get_trials(deepcopy=False)[number].state.is_finished():
                 self._held[number] = stack.pop_all()
             return number in self._held
 
-    def _tell(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
+    def _report(self, number: int, cells: Iterable[Cell], error: Exception | None) -> None:
         """Report to Optuna how a trial ended, and release its lock."""
         records, trial = Records(self.folder), self.study.get_trials(deepcopy=False)[number]
         runs = [records.run_folder(records.read(cell)) for cell in cells]
@@ -156,10 +156,10 @@ class Search:
             stamps = [*dict.fromkeys(stamp for result in results for stamp in result[STAMPS])]
             self.study._storage.set_trial_user_attr(trial._trial_id, STAMPS, stamps)
             value, state = fmean(map(Target.selection_score, results)), None
-            said = f"WA + UA {value:.4f}"
+            outcome = f"WA + UA {value:.4f}"
         else:
-            said = error_text(error)
-            value, state = None, TrialState.PRUNED if said.startswith(PRUNED) else TrialState.FAIL
+            outcome = error_text(error)
+            value, state = None, TrialState.PRUNED if outcome.startswith(PRUNED) else TrialState.FAIL
             for run in (run for run in runs if run and run.is_dir()):
                 with suppress(CheckpointError), RunFolder(run).locked():  # another process may train it for a trial
                     RunFolder(run).delete_weights()
@@ -168,12 +168,12 @@ class Search:
         except RuntimeError:  # from Study.stop: the bruteforce sampler has tried everything
             self.study.set_user_attr(EXHAUSTED, True)
         settings = ", ".join(f"{key} {setting_text(setting)}" for key, setting in trial.params.items())
-        say(f"trial {number}  {said}  {settings}")
+        say(f"trial {number}  {outcome}  {settings}")
         self._held.pop(number).close()
 
 
 def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
-    """The distribution of each key in a search's file; choices are JSON texts. RecipeError for one that cannot be."""
+    """The distribution of each key in a search's file; choices are JSON texts. RecipeError for an invalid one."""
     if not (keys := read_yaml(path)):
         raise RecipeError(f"{path} names no key that is searched, such as training.batch_size: [16, 32].")
     space = {}
@@ -190,13 +190,13 @@ def read_space(path: Path, read: ReadRecipe) -> dict[str, BaseDistribution]:
 def _distribution(key: str, value: Any, read: ReadRecipe) -> BaseDistribution:
     require_known("it", [key.partition(".")[0]], SEARCHED, "part of a recipe that can be searched")
     tried = _values_to_try(value)
-    for one in tried:
-        for kind, _, part in parts(read({key: one}).recipe):
+    for setting in tried:
+        for kind, _, part in parts(read({key: setting}).recipe):
             find_part(kind.name, part).check_args(part.args)
     if isinstance(value, list):
         return CategoricalDistribution([json.dumps(choice) for choice in value])
     takes_real = float in members(annotation_at(tuple(key.split("."))))
-    whole = not takes_real and all(type(one) is int for one in tried)
+    whole = not takes_real and all(type(setting) is int for setting in tried)
     return (IntDistribution if whole else FloatDistribution)(**value)
 
 

@@ -44,7 +44,7 @@ class TestSummary:
 
     @classmethod
     def of(cls, answers: Answers, target: Target, *, all_speakers_known: bool = True) -> "TestSummary":
-        """Intervals need the speaker of every utterance, unless the nameless count as one: all_speakers_known=False."""
+        """Intervals need the speaker of every utterance, unless unnamed ones count as one: all_speakers_known=False."""
         found = target.summary(answers.reference, answers.predicted)
         intervals: dict[str, Interval | None] = dict.fromkeys(METRICS)
         if not all_speakers_known or (answers.speaker != "").all():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.contracts import FLOATS, Fusion, Seq
-from toolkit.plugins.plugin import ORIGIN, require_rule
+from toolkit.plugins.plugin import BUILT_BY, require_rule
 
 
 def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None], *, name: str = "") -> Any:
@@ -18,7 +18,7 @@ def checked(part: nn.Module, method: str, value: Any, shape: Sequence[int | None
     kind = "Seq, with int64 lengths," if len(shape) == 3 else "tensor"
     rule = f"{name and f'{name!r} as '}a floating-point {kind} of shape [{sizes}]"
     require_rule(part, method, _fits(value, shape), rule, value)
-    if ORIGIN in vars(part) and not torch.compiler.is_compiling():  # of another distribution
+    if BUILT_BY in vars(part) and not torch.compiler.is_compiling():  # of another distribution
         done = vars(part).setdefault("_toolkit_checked", set())
         if (method, name) not in done:  # once, since it waits for the device
             done.add((method, name))

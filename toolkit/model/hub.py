@@ -26,11 +26,11 @@ def on_hub(name: str | Path) -> tuple[str, str] | None:
 
 def local_bundle(name: str | Path) -> Path:
     """The path of a bundle on this machine; one on the hub is fetched first. Raises: BundleError if that fails."""
-    if not (place := on_hub(name)):
+    if not (named := on_hub(name)):
         return Path(os.path.expanduser(name))
     from huggingface_hub import snapshot_download
 
-    repository, revision = place
+    repository, revision = named
     with _in_one_line(str(name)):
         folder = snapshot_download(repository, revision=revision, allow_patterns=[CONFIG])
         config = Path(folder) / CONFIG
@@ -45,7 +45,7 @@ def local_bundle(name: str | Path) -> Path:
 
 def pinned(name: str) -> str:
     """The name of a bundle, with its commit if it is on the hub."""
-    return f"{PREFIX}{place[0]}@{local_bundle(name).name}" if (place := on_hub(name)) else name
+    return f"{PREFIX}{named[0]}@{local_bundle(name).name}" if (named := on_hub(name)) else name
 
 
 def push_bundle(path: Path, repository: str) -> str:

@@ -23,8 +23,8 @@ def one_hot(indices: Tensor, classes: int) -> Tensor:
 class PredictedCovariate(nn.Module):
     """A covariate predicted before the fusion, by a linear head on mean and deviation of a level's frames.
 
-    The probabilities are detached, in training too: the fusion cannot bend the prediction to its own use, and it
-    trains on the input that it will get later. The logits carry the gradient of the covariate's own loss.
+    The probabilities are detached, in training too, so that the fusion cannot distort the prediction and trains on the
+    input that it will get later. The logits carry the gradient of the covariate's own loss.
     """
 
     def __init__(self, level: str, *, channels: int, classes: int):

@@ -88,8 +88,8 @@ def read_declarations(declarations: Sequence[Declaration], *, refresh: bool = Fa
     metadata = [str(path) for folder in sys.path for path in sorted(Path(folder).glob("*.*-info"))]
     environment = [FORMAT, sys.version, *sys.path, os.environ.get(LIMIT), os.environ.get("PYTHONPATH"), *metadata]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        asked = {d: pool.submit(_probe, d, environment, refresh) for d in declarations if not d.own}
-        answers = [asked[d].result() if d in asked else read_declaration(d.module) for d in declarations]
+        probes = {d: pool.submit(_probe, d, environment, refresh) for d in declarations if not d.own}
+        answers = [probes[d].result() if d in probes else read_declaration(d.module) for d in declarations]
     return [answer if isinstance(answer, str) else [PluginSpec(**spec) for spec in answer] for answer in answers]
 
 
@@ -98,13 +98,13 @@ def _probe(declaration: Declaration, environment: Sequence[Any], refresh: bool) 
     files = [(file, file.stat()) for file in source_files(declaration.module)]
     states = [(str(file), state.st_size, state.st_mtime_ns) for file, state in files]
     key = json.dumps([environment, asdict(declaration), states])
-    kept = cache_folder() / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+    cached = cache_folder() / "plugins" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError):
         if not refresh:
-            return json.loads(kept.read_bytes())
+            return json.loads(cached.read_bytes())
     answer = ask_subprocess(declaration.module)
     with contextlib.suppress(PluginError):  # if it cannot be written, the next process probes again
-        write_whole(kept, json.dumps(answer), PluginError, "make it writable")
+        write_whole(cached, json.dumps(answer), PluginError, "make it writable")
     return answer
 
 

@@ -18,7 +18,7 @@ from toolkit.plugins.kinds import KINDS
 from toolkit.plugins.signatures import check_arguments, read_arguments
 from toolkit.recipe.checks import NOWHERE, Location, Mismatch, check_value
 
-ORIGIN = "_toolkit_origin"  # attribute of what another distribution's plugin built: the Plugin, for messages
+BUILT_BY = "_toolkit_origin"  # attribute of what another distribution's plugin built: the Plugin, for messages
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Plugin:
         return check_arguments(self.load(), args or {}, context=self.context, what=what, where=self.where)
 
     def build(self, args: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Any:
-        """Make an instance from a recipe's arguments and what the system gives, of which it gets what it names."""
+        """Make an instance from a recipe's arguments and those context arguments that its constructor names."""
         cls, checked = self.load(), self.check_args(args)
         given = {each.name: context[each.name] for each in read_arguments(cls) if each.name in (context or {})}
         try:
@@ -89,14 +89,14 @@ class Plugin:
             text = text.replace("--args.", f"--{self.where.child('args').path}.")
             first = re.match(r"\w*", text)[0]  # a message that begins with an argument's name is about it
             at = self.where.child("args", *([first] if first in checked else []))
-            kept = PluginError if isinstance(error, PluginError) else RecipeError
-            raise kept(f"{at}: {self.spec.kind} {self.spec.name!r}: {text}") from error
+            error_type = PluginError if isinstance(error, PluginError) else RecipeError
+            raise error_type(f"{at}: {self.spec.kind} {self.spec.name!r}: {text}") from error
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.where.before()}{self} cannot be built: {one_line(error)}") from error
         if problem := misdeclared(built, resolve_name(KINDS[self.spec.kind].base)):
             raise PluginError(f"{self.where.before()}{self} cannot be used: {problem}")
         if not self.declaration.own:
-            vars(built)[ORIGIN] = self  # bypasses __setattr__, which nn.Module and frozen dataclasses replace
+            vars(built)[BUILT_BY] = self  # bypasses __setattr__, which nn.Module and frozen dataclasses replace
         return built
 
 
@@ -124,7 +124,7 @@ def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> 
 
 def blame(part: Any, problem: str) -> NoReturn:
     """Raise FailedPlugin: the plugin that built a part, its location in the recipe, and what is wrong with it."""
-    plugin = vars(part).get(ORIGIN)
+    plugin = vars(part).get(BUILT_BY)
     raise FailedPlugin(_about(plugin, f": {problem}") if plugin else f"{type(part).__name__}: {problem}")
 
 
@@ -181,7 +181,7 @@ def _blame(error: BaseException) -> str | None:
 
 def _plugin(frame: FrameType) -> Plugin | None:
     """The plugin that built the object whose method runs in a frame."""
-    return getattr(frame.f_locals.get("self"), "__dict__", {}).get(ORIGIN)
+    return getattr(frame.f_locals.get("self"), "__dict__", {}).get(BUILT_BY)
 
 
 def _package(frame: FrameType) -> str:

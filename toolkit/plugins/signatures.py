@@ -81,7 +81,7 @@ def check_arguments(
 
 
 def resolved_arguments(cls: type, args: Mapping[str, Any], *, context: Collection[str] = ()) -> dict[str, Any]:
-    """A recipe's arguments completed with those defaults that YAML can express: later, they may be others."""
+    """A recipe's arguments completed with the defaults that YAML can express, since a later version may change them."""
     free, found = [argument for argument in read_arguments(cls) if argument.name not in context], {}
     for argument in free:
         with contextlib.suppress(TypeError, ValueError):

@@ -196,7 +196,7 @@ def _check_items(value: list | tuple, kind: Any, inner: tuple[Any, ...]) -> list
     if len(value) != len(inner):
         raise Mismatch(f"{_short(value)} holds {len(value)} values; {len(inner)} are needed.")
     numbered = enumerate(zip(value, inner, strict=True), start=1)
-    items = [_check_inner(item, one, f"value {number} of the list: ") for number, (item, one) in numbered]
+    items = [_check_inner(item, each, f"value {number} of the list: ") for number, (item, each) in numbered]
     return tuple(items) if kind is tuple else items
 
 

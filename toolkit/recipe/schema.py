@@ -13,7 +13,7 @@ LONGEST_SEGMENT = 2**22  # samples: four minutes at 16 kHz
 MOST_PARTS = 100  # of each kind in a system
 FUSED = "fused"
 EVERY_HEAD = "*"
-GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups beside the levels
+GROUPS = ("covariates", "fusion", "heads", "losses")  # parameter groups besides the levels
 # Names that are taken elsewhere: by parameter groups, arrays of embeddings.npz, columns, attributes of torch's modules.
 TAKEN = {
     "levels": (FUSED, *GROUPS, "id", "reference", "note", "file"),
@@ -104,7 +104,7 @@ class ModelSpec:
             if not parts and family != "covariates":
                 raise BadField(family, "is empty; at least one is needed.")
             if len(parts) > MOST_PARTS:
-                raise BadField(family, f"has {len(parts)} entries; {MOST_PARTS} are allowed.")
+                raise BadField(family, f"has {len(parts)} entries; at most {MOST_PARTS} are allowed.")
             for name, part in parts.items():
                 _check_name(family, name)
                 if name in (*TAKEN.get(family, ()), *OF_MODULES):
@@ -166,7 +166,7 @@ class AudioSpec:
         at_least(self, 1, "sample_rate")
         if self.sample_rate > HIGHEST_RATE:
             raise BadField("sample_rate", f"must be at most {HIGHEST_RATE:,}, not {self.sample_rate:,}.")
-        if not 0.5 < self.segment_seconds * self.sample_rate <= LONGEST_SEGMENT:  # 0.5 rounds to none
+        if not 0.5 < self.segment_seconds * self.sample_rate <= LONGEST_SEGMENT:  # 0.5 rounds to 0
             limits = f"at least a sample and at most {LONGEST_SEGMENT / self.sample_rate:.4g} at {self.sample_rate} Hz"
             raise BadField("segment_seconds", f"must be {limits}, not {self.segment_seconds}.")
 

@@ -53,7 +53,7 @@ class ScheduleSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AverageSpec:
-    """Which average of the weights is validated and tested; `start`: the first epoch in it, 0 for the start itself."""
+    """Which average of the weights is validated and tested; `start`: its first epoch, 0 for the initial weights."""
 
     name: Literal["none", "ema", "swa"] = "none"
     decay: float = 0.99

@@ -2,8 +2,8 @@
 
 Tags that run code (!new:, !apply:, !name:, !module:, !!python/...) are refused unless the file is trusted. Values are
 read as in YAML 1.2: 1e-4 is a number, `no` and `on` are text. HyperPyYAML does the arithmetic and runs trusted code. It
-does not look up: it turns `<a.b>` into a call of getattr, takes any text with `<` for a reference, and does not end if
-references lead back to themselves or multiply.
+is not used for references: it turns `<a.b>` into a call of getattr, takes any text with `<` for a reference, and does
+not end if references lead back to themselves or multiply.
 """
 
 import json
@@ -24,7 +24,7 @@ from toolkit.recipe.checks import Keys, Mark, Tagged
 from toolkit.recipe.reading import Keypath, merge
 
 MOST_VALUES = 100_000  # aliases and references can make a small file enormous
-DEEPEST = 50  # values in values
+DEEPEST = 50  # levels of nesting
 LONGEST_TEXT = 2**18  # characters of a file
 NO_RECIPE: Keypath = ("",)  # no key of a recipe
 POINTER = re.compile(r"<([^<>]+)>")
@@ -71,8 +71,8 @@ class _Reader:
         try:
             node = self.yaml.compose(text)
         except (YAMLError, RecursionError) as error:
-            place = getattr(error, "problem_mark", None)
-            mark = Mark(self.source, place.line + 1 if place else 0)
+            position = getattr(error, "problem_mark", None)
+            mark = Mark(self.source, position.line + 1 if position else 0)
             problem = getattr(error, "problem", None) or f"this is not YAML: {str(error).splitlines()[0]}"
             hint = " (indent with spaces)" if "\\t" in problem else ""
             raise RecipeError(f"{mark}: {problem}{hint}.") from None

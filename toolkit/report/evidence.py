@@ -143,9 +143,9 @@ class Evidence:
         cells = tuple(cell for cell in whole.cells if cell.system in kept)
         self.plan = replace(whole, systems=kept, cells=cells)
         self.protocols, self.baseline = tuple(self.plan.folds), baseline or next(iter(kept))
-        places = dict.fromkeys(cell.key[1:] for cell in cells)
-        # each system should have every place that any has: a table compares them
-        self.cells = [Cell(name, *place, system.fingerprint) for place in places for name, system in kept.items()]
+        tests = dict.fromkeys(cell.key[1:] for cell in cells)  # protocol, fold and seed
+        # each system should have every test that any has: a table compares them
+        self.cells = [Cell(name, *test, system.fingerprint) for test in tests for name, system in kept.items()]
         records = Records(self.folder)
         self.changed = records.left_out(self.plan)
         found, run_folder = records.progress(self.plan, alive=False), records.run_folder  # in the order of the plan
@@ -181,7 +181,7 @@ class Evidence:
         validates on the test part if there is another one.
         """
         covariates = {name: recipe["model"]["covariates"].values() for name, recipe in self.recipes.items()}
-        controls = [name for name, some in covariates.items() if any(spec["source"] == "shuffled" for spec in some)]
+        controls = [name for name, specs in covariates.items() if any(spec["source"] == "shuffled" for spec in specs)]
         tested = [t for t in self.tested(min(self.protocols, key=chooses_on_test)) if t.name not in controls]
         whole = [t for t in tested if len(t.folds) == max(len(other.folds) for other in tested)]
         valid = [[run for run in t.runs if run.results.get("valid_wa") is not None] for t in whole]

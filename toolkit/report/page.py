@@ -124,8 +124,8 @@ def sections(
         "What all systems get wrong": [hard_utterance_table(tested)],
         "Failed and missing cells": [missing_table(evidence)],
     }
-    there = {title: [item for item in items if item is not None] for title, items in found.items()}
-    return {title: items for title, items in there.items() if items}
+    made = {title: [item for item in items if item is not None] for title, items in found.items()}
+    return {title: items for title, items in made.items() if items}
 
 
 def _results(evidence: Evidence, protocol: str) -> dict[str, list[Table | Figure | None]]:

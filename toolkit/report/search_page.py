@@ -25,7 +25,7 @@ def write_search(search: Search) -> Path:
     if not (scored := [trial for trial in trials if trial.state.name == "COMPLETE"]):
         raise ExperimentError(f"No trial has a score; their output is in {search.folder / 'cells'}.")
     best = search.study.best_trial
-    said = [
+    summary = [
         f"{counted(len(trials), 'trial')}: {', '.join(f'{count} {state}' for state, count in states.items())}.",
         f"The best is trial {best.number}: WA + UA {best.value:.4f} on the validation part, mean of "
         f"{counted(len(search.folds), 'fold')} ({join(search.folds)}). No test part was read. The best of many trials "
@@ -44,9 +44,9 @@ def write_search(search: Search) -> Path:
         rows.append([escape_markdown(text) for text in [*facts, *settings]])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = "".join(f"NOTE: {escape_markdown(stamp)}\n\n" for stamp in stamps)
-    page = f"# Search for {source.recipe.name}\n\n" + "\n\n".join(said) + f"\n\n{notes}![]({FIGURE})\n\n{table}\n"
+    page = f"# Search for {source.recipe.name}\n\n" + "\n\n".join(summary) + f"\n\n{notes}![]({FIGURE})\n\n{table}\n"
     files = {FIGURE: _figure(search, scored, [*stamps]), PAGE: page}
-    files[recipe.name] = "".join(f"# {line}\n" for line in said) + dump_yaml(changes)
+    files[recipe.name] = "".join(f"# {line}\n" for line in summary) + dump_yaml(changes)
     for name, content in files.items():
         write_whole(search.folder / name, content, ExperimentError, "choose another --output")
     return recipe

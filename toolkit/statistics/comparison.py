@@ -59,7 +59,7 @@ def interval(confusions: np.ndarray, metric: str, *, minus: np.ndarray | None = 
         size = min(_RESAMPLE_BLOCK, RESAMPLES - start)
         drawn = generator.multinomial(n, np.full(n, 1 / n), size=size).astype(float)  # [resamples, speakers]
         found.append(accuracy(drawn @ hits, drawn @ totals, metric))
-    # the bootstrap's spread is too small by sqrt((n - 1) / n), and the normal quantile stands where Student's should
+    # the bootstrap's spread is too small by sqrt((n - 1) / n), and it uses the normal quantile instead of Student's
     tail = float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - LEVEL) / 2, n - 1)))
     low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
     return Interval(float(low), float(high))
@@ -74,7 +74,7 @@ class Comparison:
     metric: str  # "wa" or "ua"
     difference: float | None  # of the system's pooled accuracy, in fractions of 1; None without a common speaker
     interval: Interval | None  # 95 %; None below `MIN_SPEAKERS`, or where an utterance has no speaker
-    p: float | None  # of the sign-flip test; None as the interval
+    p: float | None  # of the sign-flip test; None where the interval is
     p_corrected: float | None  # after Holm's correction over everything compared together
     n_speakers: int  # that both have
     least_p: float | None = None  # the smallest corrected p that so many speakers can give
@@ -125,12 +125,12 @@ def compare(systems: Mapping[str, Confusions], *, metrics: Sequence[str] = METRI
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray, *, seed: int = 0) -> float | None:
-    """The p of a two-sided test of whether paired differences are shifted from 0 (Fisher, 1935); seed: of the draws.
+    """The p of a two-sided test of whether paired differences are shifted from 0 (Fisher, 1935).
 
     If two systems are equally good, every choice of the differences' signs is as likely as the observed one. p is the
     fraction of choices whose sum is at least as far from 0 as the observed sum. All choices are counted where up to
-    `EXACT_UP_TO` differences are not 0, which scipy's permutation_test cannot do beyond some 20. With more, `DRAWS` are
-    drawn and p is (1 + how many reach the observed sum) / (1 + `DRAWS`) (Phipson and Smyth, 2010). p is None below
+    `EXACT_UP_TO` differences are not 0, which scipy's permutation_test cannot do beyond about 20. With more, `DRAWS`
+    are drawn and p is (1 + how many reach the observed sum) / (1 + `DRAWS`) (Phipson and Smyth, 2010). p is None below
     `MIN_SPEAKERS` differences.
     """
     differences = np.asarray(differences, dtype=float)

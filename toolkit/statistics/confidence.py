@@ -1,4 +1,4 @@
-"""Confidences: whether those of 80 % are right 80 % of the time, a temperature that fixes it, and abstaining by them.
+"""How well confidences are calibrated, a temperature that corrects them, and abstention below a threshold.
 
 Calibration is as in Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017: the confidence
 is the probability of the predicted class, and confidences fall into bins of equal width. One temperature divides all
@@ -74,7 +74,7 @@ def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Scores as probabilities: [..., classes]; the bits of scipy.special.softmax, whose import takes 0.3 s."""
+    """Scores as probabilities: [..., classes]; equal to the bit to scipy.special.softmax, whose import takes 0.3 s."""
     shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
@@ -130,7 +130,7 @@ class Confidence:
     def fit(
         cls, probabilities: np.ndarray, reference: Labels, *, labels: Sequence[str], speakers: Sequence[str]
     ) -> "Confidence":
-        """Fit the temperature, then thresholds by percent; no error rate's if an utterance has no speaker."""
+        """Fit the temperature, then thresholds by percent; none of error rates if an utterance has no speaker."""
         temperature = fit_temperature(probabilities, reference, labels=labels)
         tempered = at_temperature(probabilities, temperature)
         confidence, correct = tempered.max(axis=1), np.array(labels)[tempered.argmax(axis=1)] == np.asarray(reference)

@@ -1,4 +1,4 @@
-"""Weighted and unweighted accuracy, F1 and confusion of labels, in all and by speaker; spread over folds and seeds.
+"""Weighted and unweighted accuracy, F1 and confusion of labels, overall and by speaker; spread over folds and seeds.
 
 WA and UA as in Schuller, Steidl, Batliner, "The INTERSPEECH 2009 emotion challenge", Interspeech 2009. All
 values are fractions of 1, of utterances and never of segments.

@@ -56,8 +56,8 @@ class LossCase(ModuleCase):
         for counts in (None, (0, *[5] * (self.classes - 1))):
             loss = replace(self, class_counts=counts).build().train()
             inputs, targets = self.inputs(loss)
-            for name, some in (("a batch", slice(None)), ("one row", slice(0, 1)), ("one class", targets == 1)):
-                value = checked(loss, "forward", loss(inputs[some], targets[some]), ())
+            for name, rows in (("a batch", slice(None)), ("one row", slice(0, 1)), ("one class", targets == 1)):
+                value = checked(loss, "forward", loss(inputs[rows], targets[rows]), ())
                 require(value.isfinite(), f"{name} gives {float(value.detach())}, class_counts {counts or 'balanced'}")
 
     @contract
@@ -65,7 +65,7 @@ class LossCase(ModuleCase):
         """The mean over rows: the values of two parts of a batch, weighted by `denominator`, give the batch's."""
         loss = self.build()
         inputs, targets = self.inputs(loss)
-        parts = [(inputs[some], targets[some]) for some in (slice(0, ROWS // 3), slice(ROWS // 3, None))]
+        parts = [(inputs[rows], targets[rows]) for rows in (slice(0, ROWS // 3), slice(ROWS // 3, None))]
         values = torch.stack([loss(*part).detach() for part in parts])
         own = [loss.denominator(part[1]) for part in parts]
         whole = loss(inputs, targets).detach()

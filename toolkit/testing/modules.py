@@ -143,8 +143,8 @@ def require_equal(
 ) -> None:
     """Raise Violation if shapes differ, values are not finite, or the relative error exceeds the tolerance.
 
-    Of a Seq, lengths are compared, and values up to them. The error is the largest absolute difference over the largest
-    absolute value expected, or `scale` if that is larger.
+    For a Seq, lengths are compared, and values up to them. The error is the largest absolute difference over the
+    largest absolute value expected, or `scale` if that is larger.
     """
     if isinstance(expected, Mapping):
         for name, value in expected.items():

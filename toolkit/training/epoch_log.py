@@ -21,13 +21,13 @@ class Tracker(NamedTuple):
 
     run_id: str | None
     log: Callable[[Mapping[str, float], int], object]  # the values of an epoch, and its number
-    close: Callable[[bool], object]  # called with whether the training has ended by itself
+    close: Callable[[bool], object]  # called with whether the training ended normally
 
 
 class EpochLog(AbstractContextManager):
     """Called with the history after every epoch; the phase "probe" has files of its own.
 
-    A tracker that fails is named once and then left out; one that is not installed is a RecipeError.
+    A tracker that fails is reported once and then left out; one that is not installed is a RecipeError.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, say: Callable[[str], None], phase: str = ""):
@@ -52,8 +52,8 @@ class EpochLog(AbstractContextManager):
         names = [column for column in row if column.startswith("valid_")]
         valid = " ".join(f"{name.removeprefix('valid_').upper()} {row[name]:.4f}" for name in names)
         epoch = f"{self.phase} epoch {row['epoch']:3d}".lstrip()
-        without = "no finite train loss" if row["epoch"] else "fitted"
-        loss = without if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}"
+        no_loss = "no finite train loss" if row["epoch"] else "fitted"
+        loss = no_loss if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}"
         self.say(f"{epoch}  {loss}  valid {valid}  {row['seconds']:.1f} s{skipped}")
         values = {key.replace("_", "/", 1): x for key, x in row.items() if key != "epoch" and x is not None}
         for name in list(self._names):
@@ -74,7 +74,7 @@ class EpochLog(AbstractContextManager):
         except Exception as error:  # a tracker's library may raise anything
             self._names.remove(name)
             self._open.pop(name, None)
-            self.say(f"WARNING: {name} failed and receives nothing more of this training ({one_line(error)}).")
+            self.say(f"WARNING: {name} failed and receives nothing more from this training ({one_line(error)}).")
 
 
 def _tensorboard(epochs: EpochLog, run_id: None, epoch: int) -> Tracker:

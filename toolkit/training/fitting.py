@@ -1,4 +1,4 @@
-"""Fits what is not trained by steps on the training part: scalers, closed-form heads, augmentations of features."""
+"""Fits scalers, closed-form heads and augmentations of features to the training part, without optimizer steps."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from toolkit.data.loaders import in_order
 from toolkit.data.segments import Batch, SegmentSet
 from toolkit.errors import RecipeError, one_line
 from toolkit.model.system import System
-from toolkit.plugins.plugin import ORIGIN, blame
+from toolkit.plugins.plugin import BUILT_BY, blame
 from toolkit.recipe.schema import Recipe
 from toolkit.terminal import progress
 
@@ -26,10 +26,10 @@ MOST_FITTED = 1024  # segments, at most, on which an augmentation of features is
 
 def fit_augmentations(augmentations: Augmentations, recipe: Recipe, segments: SegmentSet, cache: FeatureCache) -> None:
     """Fit those that learn from features, on some training segments; RecipeError if a level does not suit one."""
-    some = range(0, len(segments), -(-len(segments) // MOST_FITTED))
+    sampled = range(0, len(segments), -(-len(segments) // MOST_FITTED))
     for step in augmentations.fitted:
         level = step.levels[0]
-        batches = in_order(segments, cache, levels=[level], sampler=some)
+        batches = in_order(segments, cache, levels=[level], sampler=sampled)
         try:
             step.augmentation.fit(batch.inputs[level] for batch in batches)
         except RecipeError as error:
@@ -42,7 +42,7 @@ def fit_parts(recipe: Recipe, segments: SegmentSet, cache: FeatureCache, augment
     """Fit levels, then the fusion, then heads, each in a pass of its own over the training segments; returns seconds.
 
     Levels and a fusion from a bundle stay as they were fitted there. For heads, each of the recipe's `fit_passes` adds
-    a pass over segments with augmented waveforms; masks and noise on features are for training by steps.
+    a pass over segments with augmented waveforms; masks and noise on features are for optimizer steps.
     """
     start, system, starts_afresh = time.monotonic(), cache.system, recipe.training.init_from is None
     numbers: dict[str, int] = {}  # by speaker
@@ -60,7 +60,7 @@ def fit_parts(recipe: Recipe, segments: SegmentSet, cache: FeatureCache, augment
     system.eval()
     unfitted = {}  # copies of other distributions' parts that are fitted
     for name, part in system.named_modules():
-        if ORIGIN in vars(part) and part.fits:
+        if BUILT_BY in vars(part) and part.fits:
             with suppress(Exception):  # an attribute that cannot be copied may be anything
                 unfitted[name] = deepcopy(part)
     for name, level in system.levels.items():

@@ -25,7 +25,7 @@ SPEAKERS_SEEN = "init_from: speakers of the test part, by name, trained the bund
 
 @dataclass(frozen=True)
 class Origin:
-    """What a bundle's config.json says to a training that starts from it."""
+    """What a bundle's config.json tells a training that starts from it."""
 
     weights: str  # their name, for results and for a run's identity
     hashes: Mapping[str, str]  # file -> SHA-256; a bundle of version 0.1 does not say what trained it
@@ -53,7 +53,7 @@ class Origin:
 
 
 def build_to_train(recipe: Recipe, targets: Mapping[str, Target]) -> "System":
-    """As `build_system`; a checkpoint that cannot be had is not needed for a level whose weights a bundle holds."""
+    """As `build_system`; a level whose checkpoint is unavailable is built without it if a bundle holds its weights."""
     from toolkit.model.allowance import Allowance
     from toolkit.model.system import build_system
 
@@ -91,21 +91,21 @@ def start_from(path: Path, system: "System", recipe: Recipe, targets: Mapping[st
     if there != here:
         raise RecipeError(f"training.init_from: {path.name} has {there}, the recipe has {here}.")
     theirs = read_weights(path, sha256=origin.hashes[WEIGHTS])
-    state, called_here = system.state_dict(), system.merged_names()  # adapters beside a bundle's weights start afresh
-    ours = {name: state[here] for name, here in called_here.items()}
-    there, here = ({name: list(weight.shape) for name, weight in state.items()} for state in (theirs, ours))
+    state, called_here = system.state_dict(), system.merged_names()  # adapters that a bundle lacks start afresh
+    ours = {name: state[own] for name, own in called_here.items()}
+    their_shapes, shapes = ({n: list(weight.shape) for n, weight in weights.items()} for weights in (theirs, ours))
     parts: dict[str, list[str]] = {}  # "levels.mfcc", "fusion", "heads.emotion" -> names of weights
-    for name in here | there:
+    for name in shapes | their_shapes:
         parts.setdefault("fusion" if name.startswith("fusion.") else ".".join(name.split(".")[:2]), []).append(name)
     closed_form = [f"heads.{name}" for name, head in system.heads.items() if head.fits]
     fresh = []
     for part, names in parts.items():
-        odd = next((name for name in names if there.get(name) != here.get(name)), None)
+        odd = next((name for name in names if their_shapes.get(name) != shapes.get(name)), None)
         if part.startswith(("heads.", "covariates.")):
             if odd is not None or part in closed_form or not _has_same_classes(part, origin, recipe, targets):
                 fresh.append(part)
         elif odd is not None:
-            problem = f"{odd} is {there.get(odd, 'missing')} in {path.name}, and {here.get(odd, 'missing')}"
+            problem = f"{odd} is {their_shapes.get(odd, 'missing')} in {path.name}, and {shapes.get(odd, 'missing')}"
             raise RecipeError(f"training.init_from: {problem} in the recipe's system.")
     taken = [part for part in parts if part not in fresh]
     if not taken:
@@ -126,11 +126,11 @@ def seen_before(seen: Seen, test: Sequence[Utterance]) -> list[str]:
     return [AUDIO_SEEN] if audio else [SPEAKERS_SEEN] if speakers else []
 
 
-def _inputs(of: Composition, classes: Mapping[str, Sequence[str]] | None) -> str:
+def _inputs(system: Composition, classes: Mapping[str, Sequence[str]] | None) -> str:
     """What a system reads, in words: its levels, and unless `classes` is None its covariates with their values."""
-    plugins = (f"{name} ({find_part('extractor', level).full_name})" for name, level in of.model.levels.items())
-    found = f"levels {join(plugins)} at {of.audio.sample_rate} Hz"
-    covariates = [f"{name} {classes.get(name)}" for name in of.model.covariates] if classes is not None else []
+    plugins = (f"{name} ({find_part('extractor', level).full_name})" for name, level in system.model.levels.items())
+    found = f"levels {join(plugins)} at {system.audio.sample_rate} Hz"
+    covariates = [f"{name} {classes.get(name)}" for name in system.model.covariates] if classes is not None else []
     return f"{found} and covariates {', '.join(covariates)}" if covariates else found
 
 

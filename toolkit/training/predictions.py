@@ -45,7 +45,7 @@ class Answers:
 
 @contextmanager
 def damage_of(file: Path) -> Iterator[Path]:
-    """Makes an ExperimentError of every error while a run's file is read."""
+    """Turn every error while a run's file is read into an ExperimentError."""
     try:
         yield file
     except ExperimentError:
@@ -64,7 +64,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def read_answers(
     folder: Path, labels: Sequence[str], file: str = PREDICTIONS, confusion: list | None = None
 ) -> Answers:
-    """A run's predictions of these labels; ExperimentError if the file is damaged or has not this confusion.
+    """A run's predictions of these labels; ExperimentError if the file is damaged or they have another `confusion`.
 
     Older runs have no confusion of the validation part in results.json.
     """

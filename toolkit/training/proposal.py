@@ -24,7 +24,7 @@ from toolkit.training.preparation import Preparation, load_source, prepare_folds
 
 SPEECH, SOUNDS, SCRATCH = "speech/whisper", "sounds/mfcc", "speech/functionals"
 ALONE = 10  # with at most this many speakers, each is tested alone; more are dealt into five groups
-LARGE = 3  # from this ratio between the largest and the smallest class on, classes are weighted
+LARGE = 3  # classes are weighted if the largest has at least this many times the utterances of the smallest
 LONGEST_S = 10.0  # the longest segment that is proposed
 UNKNOWN_SPEAKERS = "speakers are not known: parts may share some, and results may look too good. Add a column speaker"
 

@@ -23,8 +23,7 @@ from toolkit.files import read_json
 from toolkit.hardware import keep_freed_blocks
 from toolkit.model.hub import local_bundle
 from toolkit.model.seen import UNSEEN, Seen
-from toolkit.plugins.plugin import ORIGIN as BUILT_BY
-from toolkit.plugins.plugin import plugin_failures
+from toolkit.plugins.plugin import BUILT_BY, plugin_failures
 from toolkit.plugins.registry import used_versions
 from toolkit.recipe.loading import load_recipe
 from toolkit.recipe.training import TrainingSpec
@@ -103,7 +102,7 @@ class Run:
         finished = partial(os.path.isfile, results)
         with nullcontext() if from_first(finished) else self.folder.locked(wait=wait):
             if from_first(finished):  # perhaps by a process that held the lock until now
-                self.say(f"This run is finished, nothing is trained: {self.folder.path}")
+                self.say(f"This run is finished; nothing is trained: {self.folder.path}")
             elif not os.path.isdir(self.folder.path):
                 raise ToolkitError(f"Rank {rank()} does not see {self.folder.path}: all machines have to share it.")
             else:
@@ -172,7 +171,7 @@ class Run:
                 brain.on_epoch = lambda history: (self.log(history), self.watch(history))
             self._fit(brain, cache, path / HISTORY, self.augmentations)
             if trained is not None:
-                self.say(f"Trained already, only the test is left: {trained}")
+                self.say(f"Already trained; only the test is left: {trained}")
                 self.log(brain.history)
             metrics = self._test(brain, cache) if self.is_tested else {}
         if not self.is_tested:
@@ -263,9 +262,9 @@ class Run:
 
     def _write_inputs(self, warnings: Sequence[str]) -> None:
         random = self.system.random_backbones
-        said = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
-        said += seen_before(self.seen, self.preparation.part("test")) if self.is_tested else []
-        self.folder.stamps = (*self.preparation.stamps, *said)
+        stamps = [f"random weights instead of pre-trained ones: {', '.join(random)}"] if random else []
+        stamps += seen_before(self.seen, self.preparation.part("test")) if self.is_tested else []
+        self.folder.stamps = (*self.preparation.stamps, *stamps)
         for stamp in self.folder.stamps:
             self.say(f"NOTE: {stamp}")
         if self.training.average.name != "none":

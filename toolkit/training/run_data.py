@@ -136,7 +136,7 @@ def choose_device(recipe: Recipe) -> str:
         raise RecipeError(f"training.device is {name!r}: if several processes train, each has its own: give cuda.")
     device = available_device(name, setting="training.device")
     if device == "cuda" and ranks() > 1:
-        device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="a rank's own device")
+        device = available_device(f"cuda:{os.environ['LOCAL_RANK']}", setting="the rank's device")
     if device == "cpu" and recipe.training.precision == "fp16":
         raise RecipeError("training.precision is 'fp16', which needs a GPU: use fp32 or bf16 on the CPU.")
     return device

@@ -40,7 +40,7 @@ RESULT_TYPES = {  # of the keys of results.json that are read again
     **dict.fromkeys(("seed", "n_utterances", "epoch", "epochs", "parameters"), int),
     **{"labels": list[str], "stamps": list[str], "pretrained": dict[str, str | None], "versions": dict[str, str]},
     **dict.fromkeys(("seconds", "wa", "ua", "macro_f1"), float),
-    **{"synthetic": bool, "confusion": list[list[int]]},  # the last is checked against what stands above
+    **{"synthetic": bool, "confusion": list[list[int]]},  # the last is checked against the metrics
 }
 OF_TEST = ("n_utterances", "labels", "confusion", "wa", "ua", "macro_f1")  # a search's trial lacks these
 PROBE = "probe"  # the probe's checkpoints; its history is probe.json
@@ -66,7 +66,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
-        """Lock the run. Raises: CheckpointError if another process has, unless `wait`, or the folder is not usable."""
+        """Lock the run. Raises: CheckpointError if it is locked, unless `wait`, or the folder is not usable."""
         if not self.writes:
             yield
             return
@@ -107,7 +107,7 @@ class RunFolder:
         self.write(name, csv_text([[*rows[0]], *cells]))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """As `write`."""
+        """Write a JSON file, as `write` does."""
         self.write(name, json.dumps(value, indent=2) + "\n")
 
     def write_inputs(self, recipe: Recipe, utterances: Iterable[Utterance]) -> None:

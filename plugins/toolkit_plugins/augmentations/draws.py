@@ -17,10 +17,10 @@ def whole(most: int, generator: torch.Generator) -> int:
     return int(torch.randint(most + 1, (), generator=generator))
 
 
-def check_range(*, least: float | None = None, most: float | None = None, **ranges: Range) -> None:
+def check_range(*, least: float, most: float, **ranges: Range) -> None:
     """Raise ValueError for the first range that is reversed or leaves its limits.
 
-    >>> check_range(snr_db=(20.0, 5.0))
+    >>> check_range(least=-100, most=100, snr_db=(20.0, 5.0))
     Traceback (most recent call last):
     ValueError: snr_db is [20, 5]; the first number must not be above the second
     """
@@ -28,9 +28,9 @@ def check_range(*, least: float | None = None, most: float | None = None, **rang
         found = f"{name} is [{low:g}, {high:g}]"
         if not low <= high:
             raise ValueError(f"{found}; the first number must not be above the second")
-        if least is not None and low < least:
+        if low < least:
             raise ValueError(f"{found}; neither may be below {least:g}")
-        if most is not None and high > most:
+        if high > most:
             raise ValueError(f"{found}; neither may be above {most:g}")
 
 

@@ -70,7 +70,7 @@ class Mask(OnLevel):
         if channels == 1:
             raise RecipeError("features of one channel, such as waveforms, cannot be masked")
         if frames == 1 and self.axis == 0:
-            raise RecipeError("each segment has one frame, of which no span can be masked")
+            raise RecipeError("each segment has one frame, so no span can be masked")
 
     def change(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """[time, channels] -> the same shape; a mask that would leave nothing is left out."""
@@ -110,7 +110,7 @@ class FreqMask(Mask):
 
     Args:
         masks: number of bands.
-        channels: widest band; some channel always stays.
+        channels: widest band; at least one channel always stays.
 
     Source: Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition,
         Interspeech 2019.

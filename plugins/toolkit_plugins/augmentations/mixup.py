@@ -25,7 +25,7 @@ def mixed(seq: Seq, mix: Mix) -> Seq:
 
 
 class Mixup(Augmentation):
-    """Each row mixed with a randomly drawn row of the batch by a share from Beta(alpha, alpha); its own is the larger.
+    """Each row mixed with a random row of the batch by a share from Beta(alpha, alpha); its own is at least half.
 
     The features of all levels are mixed alike, and so are given covariates. Losses take both targets in these shares.
     Ranks that train together draw the same share, and partners among their own rows.

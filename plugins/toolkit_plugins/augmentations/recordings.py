@@ -17,7 +17,7 @@ class Recordings:
     """The recordings below a folder, sorted by path and read at `sample_rate`; what is hidden is left out.
 
     Raises: ValueError if the folder is missing, holds no recording, a folder in it cannot be listed, or a file is
-        missing, empty, truncated or no audio; samples are not decoded until they are drawn.
+        missing, empty, truncated or not audio; samples are not decoded until they are drawn.
     """
 
     def __init__(self, folder: str, sample_rate: int):

@@ -37,9 +37,9 @@ def warped(wave: Tensor, alpha: float, *, sample_rate: int) -> Tensor:
     envelope = torch.fft.rfft(cepstrum, dim=0).real  # [bins, frames], log
     bins = len(frames)
     half_rate = sample_rate / 2
-    place = source_frequencies(torch.linspace(0, half_rate, bins), alpha, half_rate) / half_rate * (bins - 1)
-    left = place.floor().long().clamp(0, bins - 2)
-    part = (place - left)[:, None]
+    position = source_frequencies(torch.linspace(0, half_rate, bins), alpha, half_rate) / half_rate * (bins - 1)
+    left = position.floor().long().clamp(0, bins - 2)
+    part = (position - left)[:, None]
     moved = envelope[left] * (1 - part) + envelope[left + 1] * part
     return from_spectrum(frames * (moved - envelope).clamp(-6, 6).exp(), len(wave))
 

@@ -49,9 +49,9 @@ class Iemocap(Release):
         """Read the label files; subfolders hold single raters' files. Audio files are not checked."""
         files = self.find(folder, "Session[1-5]/dialog/EmoEvaluation/*.txt")
         by_session = {n: [file for file in files if _session(file) == n] for n in self.sessions}
-        if lacking := [f"Session{n}" for n, found in by_session.items() if not found]:
+        if missing := [f"Session{n}" for n, found in by_session.items() if not found]:
             remedy = "get the whole release, or read a part of it on purpose with corpus args: {sessions: [...]}"
-            raise CorpusError(f"{files[0].parents[3]} lacks the label files of {', '.join(lacking)}; {remedy}")
+            raise CorpusError(f"{files[0].parents[3]} lacks the label files of {', '.join(missing)}; {remedy}")
         utterances: dict[str, Utterance] = {}
         for file in self.once(list(chain.from_iterable(by_session.values()))):
             for u in read_dialog(file):

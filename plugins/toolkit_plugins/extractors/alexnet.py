@@ -29,7 +29,7 @@ def build(weights: str, *, normalization: str = "none") -> tuple[nn.Sequential, 
     """AlexNet's `features`: images [batch, 3, height, width] -> [batch, 256, height', width'].
 
     Args: weights "imagenet", "random" (He's initialisation) or the path of a state dict; normalization
-        "batch" puts BatchNorm2d behind every convolution.
+        "batch" puts BatchNorm2d after every convolution.
     Returns: the layers, and the name of their pre-trained weights, None for random ones.
     Raises: ValueError where a file is missing, damaged or holds other weights.
     """

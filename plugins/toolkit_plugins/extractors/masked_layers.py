@@ -1,4 +1,4 @@
-"""Layers whose result for a row does not depend on the padding behind it."""
+"""Layers whose result for a row does not depend on the padding after it."""
 
 import torch
 from torch import Tensor, nn

@@ -20,10 +20,10 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 PROBE_S = 5.0
 
 
-def find_folder(source: str, revision: str | None = None, also: Sequence[str] = ()) -> Path:
+def find_folder(source: str, revision: str | None = None, optional: Sequence[str] = ()) -> Path:
     """The folder that holds `source`: itself, the hub's local cache, or a fresh download.
 
-    One of the files `also` is fetched into a snapshot of the hub that has none of them, if the hub has it.
+    One of the `optional` files is fetched into a snapshot of the hub that has none of them, if the hub has it.
     """
     folder = Path(os.path.expanduser(source))
     if os.path.isdir(folder):
@@ -36,7 +36,7 @@ def find_folder(source: str, revision: str | None = None, also: Sequence[str] = 
             "(source: random needs no weights)"
         )
     folder = _cached(source, revision) or _download(source, revision)
-    _complete(folder, source, also)
+    _complete(folder, source, optional)
     return folder
 
 
@@ -103,15 +103,15 @@ def _probe_s() -> float:
     return float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PROBE_S)
 
 
-def _complete(folder: Path, source: str, also: Sequence[str]) -> None:
-    """Fetch the first of the files `also` that the hub has, unless there is one, or the hub cannot be asked."""
+def _complete(folder: Path, source: str, optional: Sequence[str]) -> None:
+    """Fetch the first of the `optional` files that the hub has, unless there is one, or the hub cannot be asked."""
     import huggingface_hub as hub
     from huggingface_hub.errors import EntryNotFoundError
 
-    if hub.is_offline_mode() or any(os.path.isfile(folder / name) for name in also):
+    if hub.is_offline_mode() or any(os.path.isfile(folder / name) for name in optional):
         return
     with suppress(Exception):  # as in _download
-        for name in also:
+        for name in optional:
             if hub.try_to_load_from_cache(source, name, revision=folder.name) is not None:
                 continue  # the cache knows that the hub has no such file
             with suppress(EntryNotFoundError):
@@ -128,7 +128,7 @@ def read_json(path: Path, source: str) -> dict | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
     except ValueError as error:
         raise PluginError(f"{path.name} of {source} cannot be read: {one_line(error)}") from error
     return content

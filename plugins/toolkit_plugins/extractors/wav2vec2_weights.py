@@ -31,7 +31,7 @@ logger = logging.getLogger("toolkit")
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A model and the facts on its weights."""
+    """A model and the facts about its weights."""
 
     model: nn.Module  # transformers' model of that architecture, float32, in train() mode
     pretrained: str | None  # the source of the weights, or None for random ones
@@ -52,7 +52,7 @@ def load(
 
     Args: architecture: of a random model, one of `ARCHITECTURES`; config: values that replace those of the
         architecture's or the checkpoint's configuration; revision: branch, tag or commit on the hub; layer: the output,
-        above which a random model is not built; normalize: what the recipe says, None if the checkpoint is asked.
+        above which a random model is not built; normalize: what the recipe says, None if the checkpoint decides.
     Raises: RecipeError if the source or a configuration value cannot be used; PluginError if the weights cannot be
         found or read.
     """
@@ -153,7 +153,7 @@ def _configured(
             raise RecipeError(f"{source or 'config'}: {name} is {one_line(str(sizes))[:60]}; {needed}")
     if getattr(settings, "mask_time_length", 1) < 1:
         raise RecipeError(f"{source or 'config'}: mask_time_length is {settings.mask_time_length}; 1 is the least")
-    if model_type == "data2vec-audio":  # it is always so, and its configuration does not say it
+    if model_type == "data2vec-audio":  # always, although its configuration does not say so
         settings.feat_extract_norm, settings.do_stable_layer_norm = "layer", False
     if getattr(settings, "conv_pos_batch_norm", False):
         raise RecipeError(f"{source or 'config'}: conv_pos_batch_norm mixes rows of a batch and is not supported")

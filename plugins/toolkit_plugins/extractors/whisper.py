@@ -68,7 +68,7 @@ class Whisper(EncoderExtractor):
         loaded = load(source, config=config or {}, dropout=dropout, revision=revision, layer=layer)
         if needed > (given := loaded.model.config.max_source_positions):
             raise ValueError(
-                f"config: max_source_positions is {given}; segments of {seconds:g} s and the silence behind them need "
+                f"config: max_source_positions is {given}; segments of {seconds:g} s and the silence after them need "
                 f"{needed}: raise it, or lower audio.segment_seconds"
             )
         self.normalize, self._recompute = normalize, gradient_checkpointing

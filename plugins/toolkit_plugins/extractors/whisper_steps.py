@@ -31,7 +31,7 @@ def with_silence(samples: Tensor) -> Tensor:
 
 
 def positions(samples: int) -> int:
-    """The number of frames that the layers see: those of the audio and of the silence behind it.
+    """The number of frames that the layers see: those of the audio and of the silence after it.
 
     >>> positions(48_000), positions(480_000)
     (175, 1500)
@@ -51,7 +51,7 @@ def frame_count(samples: int) -> int:
 def audible(frames: Count) -> Count:
     """The number of the encoder's frames (int or tensor) that are audio; 1500 are taken for 30 s of it.
 
-    Audio of 29.5 to 30 s gives 1500 too: it keeps the frames of the silence behind it, at most 25.
+    Audio of 29.5 to 30 s gives 1500 too: it keeps the frames of the silence after it, at most 25.
     """
     silent = SILENCE // (2 * HOP)
     whole = LONGEST // (2 * HOP)
@@ -66,7 +66,7 @@ def equally_loud(wave: Seq) -> Seq:
 
 
 def log_mel(wave: Seq, filters: Tensor) -> Seq:
-    """Log-mel spectrogram as WhisperFeatureExtractor's, of the audio and the silence behind it.
+    """Log-mel spectrogram as WhisperFeatureExtractor's, of the audio and the silence after it.
 
     log10 of the power in mel bands, floored 8 below the row's maximum, then (x + 4) / 4.
 

@@ -30,7 +30,7 @@ class Discriminant(Head):
     `training.epochs: 0` the fitted head is the result: for little data with large, fixed embeddings.
 
     On several embeddings, each has a discriminant of its own. Their logits are added with the weights that predict
-    held-out speakers best, so that an embedding that tells nothing does little harm (stacking; Breiman, 1996).
+    held-out speakers best, so that an uninformative embedding does little harm (stacking; Breiman, 1996).
 
     Args:
         shrinkage: fraction of the covariance that is replaced by its diagonal, above 0 and at most 1; a larger one is

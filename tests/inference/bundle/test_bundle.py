@@ -69,7 +69,7 @@ def test_a_predicted_covariate_is_not_given(tmp_path):
     path = export_bundle(run, tmp_path / "b")
     assert read_bundle(path).usage.covariates == {}
     assert np.abs(predictions(path, run) - expected(run, ("noise", "tone"))).max() < 1e-6
-    assert "The gender is guessed from the audio." in (path / "README.md").read_text()
+    assert "The gender is predicted from the audio." in (path / "README.md").read_text()
 
 
 def test_a_shuffled_covariate_is_a_control_and_refused_before_any_note_is_printed(tmp_path):

@@ -140,7 +140,7 @@ MANY = {f"m{i}": {"plugin": "audio-classification-toolkit:mfcc", "args": {}} for
         ("model.levels.nlinear.args.steps", 10**6, "size mismatch"),
         ("model.levels.dlinear.args.kernel", 10**9 + 1, "kernel is 1000000001; it has to be at most"),
         ("model.fusion.args.dim", 10**6, "it asks for more than 256 MiB of memory"),
-        ("model.levels", MANY, "model.levels: has 2000 entries; 100 are allowed"),
+        ("model.levels", MANY, "model.levels: has 2000 entries; at most 100 are allowed"),
         ("audio.sample_rate", 2**26, "audio.sample_rate: must be at most 768,000"),
         ("audio.sample_rate", 15_485_863, "audio.sample_rate: must be at most 768,000"),
         ("audio.segment_seconds", 10**5, "and at most 262.1 at 16000 Hz"),

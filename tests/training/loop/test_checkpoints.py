@@ -148,6 +148,6 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
 @pytest.mark.parametrize("other", [{"module": torch.nn.Linear(3, 1)}, {"another": torch.nn.Linear(2, 1)}])
 def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path, other):
     saved = checkpoints_of(tmp_path, **other).save({})
-    with pytest.raises(CheckpointError, match=r"CKPT.* is of another run \(.*\): delete the run's folder") as caught:
+    with pytest.raises(CheckpointError, match=r"CKPT.* belongs to another run \(.*\): delete the run's") as caught:
         checkpoints_of(tmp_path).load(saved)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The model card, README.md of a bundle, made of its config.json alone. Imports no torch."""
+"""The model card, README.md of a bundle, made from its config.json alone. Imports no torch."""
 
 import shlex
 from pathlib import Path

@@ -116,8 +116,8 @@ def export_bundle(
     Args: run_folder: the run's folder, or its results.json; target: a folder to make, or a file if its name ends in
         .zip; onnx: whether to add model.onnx; license: of the weights, as the Hugging Face hub calls it; say: prints a
         note, such as a stamp of the results, or code that has changed since the training.
-    Raises: BundleError if the run is not finished, the target exists, or the system cannot be exported, also not to
-        ONNX; ToolkitError if a file of the run is damaged, or its system cannot be built.
+    Raises: BundleError if the run is not finished, the target exists, or the system or its ONNX model cannot be
+        exported; ToolkitError if a file of the run is damaged, or its system cannot be built.
     """
     target = Path(os.path.expanduser(target))
     if os.path.lexists(target):

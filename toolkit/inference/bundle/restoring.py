@@ -23,8 +23,8 @@ from toolkit.recipe.schema import Recipe
 TOLERANCE = 1e-3  # of a probability; far above the rounding of different processors and libraries
 LARGEST_TENSOR = 1 << 30  # bytes of any tensor in the trial
 TRIAL_SECONDS = 60.0
-TABLES = 256 << 20  # bytes that building may take beside the weights, for tables that plugins compute
-FEW = 1000  # tensors that building may make beside the weights
+TABLES = 256 << 20  # bytes that building may take in addition to the weights, for tables that plugins compute
+FEW = 1000  # tensors that building may make in addition to the weights
 
 logger = logging.getLogger("toolkit")
 
@@ -41,14 +41,14 @@ def trial_wave(samples: int, *, sample_rate: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def answer_to_trial(system: System, of: Recipe | BundleConfig) -> tuple[float, ...]:
+def answer_to_trial(system: System, config: Recipe | BundleConfig) -> tuple[float, ...]:
     """A system's probabilities for a segment of the trial sound with each covariate's first value, or a BundleError."""
     try:
-        samples = system.fixed_samples or max(of.audio.segment_samples, MIN_SAMPLES)
-        wave = torch.from_numpy(trial_wave(samples, sample_rate=of.audio.sample_rate))[None]  # [1, samples]
+        samples = system.fixed_samples or max(config.audio.segment_samples, MIN_SAMPLES)
+        wave = torch.from_numpy(trial_wave(samples, sample_rate=config.audio.sample_rate))[None]  # [1, samples]
         given = {name: torch.zeros(1, dtype=torch.int64) for name in system.given_covariates}
         with Allowance(LARGEST_TENSOR, tensors=None, seconds=TRIAL_SECONDS):
-            logits = system(Seq(wave, torch.tensor([samples])), given).logits[of.predict_from]
+            logits = system(Seq(wave, torch.tensor([samples])), given).logits[config.predict_from]
         return tuple(Target.probabilities(Target.scores(logits)[0].double().numpy()).tolist())
     except Exception as error:  # a plugin's code may raise anything
         reason = error if isinstance(error, ToolkitError) else one_line(error)

@@ -22,7 +22,7 @@ from toolkit.statistics.confidence import read_rule
 from toolkit.terminal import say
 
 EVERY_S = 60.0  # how often uploads that were never labelled are deleted
-KEPT_S = 6 * 3600.0  # from what age: other recordings may be labelled first
+KEPT_S = 6 * 3600.0  # how long they are kept: other recordings may be labelled first
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"  # whatever links a card holds
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*", "no_proxy": "*"}
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # of the reader's machine
@@ -92,7 +92,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         max_file_size=int(max_megabytes * 2**20),
         theme=gradio.themes.Base(**FONTS),
         head=f"<style>{STYLE}</style>",  # gradio itself would drop rules that it does not know
-        app_kwargs={"middleware": [Middleware(BaseHTTPMiddleware, dispatch=_nothing_from_elsewhere)]},
+        app_kwargs={"middleware": [Middleware(BaseHTTPMiddleware, dispatch=_restrict_sources)]},
         share=False,
         ssr_mode=False,
         mcp_server=False,
@@ -108,7 +108,7 @@ def served(page: Page, folder: str, *, host: str, port: int | None, max_megabyte
         blocks.close(verbose=False)
 
 
-async def _nothing_from_elsewhere(request: Any, answer: Callable) -> Any:
+async def _restrict_sources(request: Any, answer: Callable) -> Any:
     """Tell the browser with every response to load nothing from other machines."""
     response = await answer(request)
     response.headers["Content-Security-Policy"] = POLICY

@@ -59,7 +59,7 @@ def onnx_model(system: System, usage: Usage) -> tuple[bytes, float]:
 
 
 class Part(nn.Module):
-    """One tensor that a system computes of a batch of segments, which are prepared as the core prepares them."""
+    """One tensor that a system computes from a batch of segments, which are prepared as the core prepares them."""
 
     def __init__(self, system: System, compute: Callable[[Seq, Mapping[str, Tensor]], Tensor], name: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Covariates: what a system needs with a recording beside its audio. Imports no torch."""
+"""Covariates: what a system needs with a recording besides its audio. Imports no torch."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 

@@ -153,7 +153,7 @@ def read_tests(
 def map_corpus(
     utterances: Sequence[Utterance], classes: Sequence[str], label_map: Mapping[str, str]
 ) -> tuple[list[Utterance], dict[str, int]]:
-    """Give utterances the classes of a system, and count by label those that go, since `label_map` maps them to ""."""
+    """Give utterances the classes of a system, and count by label those that `label_map` leaves out (maps to "")."""
     counts = Counter(u.label for u in utterances)
     for label, name in label_map.items():
         if name and name not in classes:
@@ -164,9 +164,9 @@ def map_corpus(
             raise PredictionError(f"{found}.{did_you_mean(label, counts)} The manifest has {listed(sorted(counts))}")
     if unknown := [label for label in sorted(counts) if label not in label_map and label not in classes]:
         shown = listed(f"{label!r} ({counts[label]})" for label in unknown)
-        one = next((label for label in unknown if nearest(label, classes)), unknown[0])
-        found = f"Labels that are not classes of the system ({listed(classes)}): {shown}.{did_you_mean(one, classes)}"
-        options = f"--map {one}=CLASS to count one as a class, or --map {one}= to leave its utterances out"
+        label = next((label for label in unknown if nearest(label, classes)), unknown[0])
+        found = f"Labels that are not classes of the system ({listed(classes)}): {shown}.{did_you_mean(label, classes)}"
+        options = f"--map {label}=CLASS to count it as a class, or --map {label}= to leave its utterances out"
         raise PredictionError(f"{found} Add {options}")
     mapped = [(u, label_map.get(u.label, u.label)) for u in utterances]
     if not (kept := [replace(u, label=label) for u, label in mapped if label]):

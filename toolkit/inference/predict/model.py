@@ -127,7 +127,7 @@ class Model:
     Several threads may use one model: they read audio side by side and compute one after the other.
 
     Args: system: with its weights; it is put into evaluation mode and onto the device; usage: how audio goes in and
-        what comes out; device: by default a GPU if there is one; seen: what trained it, if its bundle tells.
+        what comes out; device: by default a GPU if there is one; seen: what trained it, if known.
     Raises: ToolkitError if the device does not exist.
     """
 

@@ -27,7 +27,7 @@ def template_values(kind: Kind, name: str) -> dict[str, Any]:
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name) or iskeyword(module):
         needed = "words of lower case letters and digits joined by '-', such as my-plugin, with a letter first"
-        raise PluginError(f"A plugin cannot be called {name!r}: write {needed}, and no word of Python.")
+        raise PluginError(f"A plugin cannot be called {name!r}: write {needed}, and not a keyword of Python.")
     source = (TEMPLATES / kind.name / "src/MODULE" / f"{kind.name}.py.j2").read_text(encoding="utf-8")
     return {
         "kind": kind.name,

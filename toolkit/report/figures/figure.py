@@ -70,7 +70,7 @@ def new_figure(*, height: float, columns: int, rows: int = 1, **options: Any) ->
 
 def line_style(index: int) -> dict[str, Any]:
     """The colour, dash and marker of a line."""
-    colour, dash, marker = (of[index % len(of)] for of in (COLOURS, DASHES, MARKERS))
+    colour, dash, marker = (looks[index % len(looks)] for looks in (COLOURS, DASHES, MARKERS))
     return {"color": colour, "linestyle": dash, "marker": marker}
 
 

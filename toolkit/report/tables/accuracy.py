@@ -119,7 +119,7 @@ def speaker_tables(tested: Sequence[SystemRuns]) -> list[Table]:
     speakers = dict.fromkeys(name for system in tested for name in system.speakers)
     found = {system.name: accuracies_of(system.confusions) for system in tested}
     count = lambda speaker: max(a[speaker].n for a in found.values() if speaker in a)  # noqa: E731
-    notes = ["n: utterances, of the system with most. UA is over the classes that the speaker has."]
+    notes = ["n: utterances, from the system that has most. UA is over the classes that the speaker has."]
     tables = []
     for metric in METRICS if speakers else ():
         columns = [Column("speaker", "speaker", value=str), Column("n", "n", COUNT, value=count)]

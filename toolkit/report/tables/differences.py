@@ -164,7 +164,7 @@ def compared(tested: Sequence[SystemRuns]) -> list[Comparison]:
 def difference_columns(metric: str) -> list[Column]:
     """Columns of a metric: difference, interval, p and verdict; rows are `Difference`."""
 
-    def of(name: str):
+    def read(name: str):
         return lambda row: getattr(row.comparisons.get(metric), name, None)
 
     def verdict(row: Difference) -> str | None:
@@ -175,9 +175,9 @@ def difference_columns(metric: str) -> list[Column]:
 
     group = f"{metric.upper()} %"
     return [
-        Column(f"{metric}_difference", "points", POINTS, group, of("difference")),
-        Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group, of("interval")),
-        Column(f"{metric}_p", "p", P_VALUE, group, of("p_corrected")),
+        Column(f"{metric}_difference", "points", POINTS, group, read("difference")),
+        Column(f"{metric}_interval", "95 % interval", POINTS_INTERVAL, group, read("interval")),
+        Column(f"{metric}_p", "p", P_VALUE, group, read("p_corrected")),
         Column(f"{metric}_verdict", "verdict", TEXT, group, verdict),
     ]
 

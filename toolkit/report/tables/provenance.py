@@ -13,7 +13,7 @@ from toolkit.terminal import clock
 
 
 def run_table(evidence: Evidence) -> Table:
-    """What was run: one fact a row."""
+    """What was run: one fact per row."""
     results, trained = [run.results for run in evidence.runs], _training_seconds(evidence).values()
     left_out = [f"by --systems: {', '.join(evidence.left_out)}"] if evidence.left_out else []
     failed = f", {len(evidence.failures)} failed" if evidence.failures else ""

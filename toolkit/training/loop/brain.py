@@ -20,7 +20,7 @@ from toolkit.distributed import average_statistics, from_first, gathered, rank, 
 from toolkit.errors import ToolkitError, counted, join
 from toolkit.hardware import use_one_thread_if_small
 from toolkit.model.system import System
-from toolkit.plugins.plugin import ORIGIN
+from toolkit.plugins.plugin import BUILT_BY
 from toolkit.recipe.training import TrainingSpec
 from toolkit.statistics.metrics import UtteranceMeans
 from toolkit.terminal import doing
@@ -139,7 +139,7 @@ class SystemBrain(sb.Brain):
     def backward(self, loss: Tensor):
         """Add a batch's share to the gradients of its optimizer step; an epoch's last step may have fewer batches."""
         if not loss.requires_grad:
-            plugins = join(str(vars(each).get(ORIGIN, repr(name))) for name, each in self.objective.losses.items())
+            plugins = join(str(vars(each).get(BUILT_BY, repr(name))) for name, each in self.objective.losses.items())
             why = "a loss may not detach its inputs or compute outside torch, and not all parts may be frozen"
             raise ToolkitError(f"No gradient comes from the losses ({plugins}), and nothing would be trained: {why}.")
         accumulate = self.training.accumulate
@@ -186,9 +186,9 @@ class SystemBrain(sb.Brain):
             if math.isfinite(loss):  # any other counts as the mean of those before it, or else as the first finite one
                 mean = loss if self.avg_train_loss is None else self.avg_train_loss
                 self.avg_train_loss = mean - mean / batch + loss / batch
-        for one in torch.stack(taken).tolist() if taken else []:
-            self.skips_in_a_row = 0 if one else self.skips_in_a_row + 1
-            self.history.skipped_steps += not one
+        for was_taken in torch.stack(taken).tolist() if taken else []:
+            self.skips_in_a_row = 0 if was_taken else self.skips_in_a_row + 1
+            self.history.skipped_steps += not was_taken
             if self.skips_in_a_row >= SKIPS_IN_A_ROW:
                 raise ToolkitError(
                     f"{SKIPS_IN_A_ROW} optimizer steps in a row had gradients that are not finite (epoch "

@@ -38,7 +38,7 @@ def load_state(instance, path) -> None:
     try:
         instance.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and optimizers raise many kinds
-        raise CheckpointError(f"{path} is of another run ({one_line(error)[:200]}): {REMEDY}.") from error
+        raise CheckpointError(f"{path} belongs to another run ({one_line(error)[:200]}): {REMEDY}.") from error
 
 
 def damage(folder: Path) -> str | None:
@@ -77,7 +77,7 @@ class Checkpoints:
         return from_first(lambda: self._save(meta))
 
     def load(self, folder: Path) -> None:
-        """Load all parts. Raises: CheckpointError if the checkpoint is of another run."""
+        """Load all parts. Raises: CheckpointError if the checkpoint belongs to another run."""
         for name, part in self.parts.items():
             path = folder / f"{name}.ckpt"
             load_state(part, path) if hasattr(part, "state_dict") else part._recover(path, end_of_epoch=True)
@@ -108,7 +108,7 @@ class Checkpoints:
                     logger.warning("Checkpoint %s is skipped: %s.", path, self._verdicts[path])
             if self._verdicts[path] is None:
                 found[path] = YAML(typ="safe").load(path / META)
-        return dict(sorted(found.items(), key=lambda one: one[1]["unixtime"], reverse=True))
+        return dict(sorted(found.items(), key=lambda item: item[1]["unixtime"], reverse=True))
 
     def _save(self, meta: Mapping[str, Any]) -> Path:
         now = max([time.time(), *(known["unixtime"] + 1 for known in self.intact().values())])  # clocks are set back

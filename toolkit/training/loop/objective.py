@@ -71,7 +71,7 @@ class Objective(nn.Module):
 
 
 def _value(loss: Loss, inputs: Tensor, targets: Tensor, of_all: Tensor | None, share: float) -> Tensor | None:
-    """A loss of the rows whose target is known (on the CPU), or None if no rank has one; `share`: what each row counts.
+    """A loss of the rows whose target is known (on the CPU), or None if no rank has one; `share`: each row's weight.
 
     With several ranks, `of_all` holds the targets of all their rows, and the mean of their values is the loss of these
     rows. A loss divides the sum over its rows by a denominator D. A rank's value times D(its rows) is its sum; the sum

@@ -189,7 +189,7 @@ class Average:
             old.copy_(new)
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint keeps beside the two modules."""
+        """What a checkpoint keeps besides the two modules."""
         return {"count": self.count}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
