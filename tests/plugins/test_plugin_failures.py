@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from toolkit import PluginSpec
 from toolkit.cli.commands import Command
-from toolkit.errors import FailedPlugin, ShapeError
+from toolkit.errors import FailedPlugin, PluginError, ShapeError
 from toolkit.files import DISTRIBUTION
 from toolkit.plugins.declarations import Declaration
 from toolkit.plugins.plugin import plugin_failures
@@ -46,6 +46,9 @@ class Odd(Head):
 class Wrapped(Head):
     def forward(self, embedding):
         return embedding @ embedding
+
+class Borrowed(Head):
+    forward = staticmethod(mean_pooling)
 """
 LOCATION = Location("model.heads.emotion", Mark("ser.yaml", 7))
 EMBEDDING = torch.ones(2, 3)
@@ -84,8 +87,14 @@ def test_a_library_below_it_is_not_named_but_the_plugins_own_line(head):
     assert re.search(r"raised RuntimeError: .*moody_heads.py, line 30\)", reported(head("Wrapped")))
 
 
-def test_a_method_that_takes_something_else_is_named_by_its_class(head):
-    assert "raised TypeError" in reported(head("Deaf")) and "(moody_heads:Deaf)" in reported(head("Deaf"))
+def test_a_method_that_takes_something_else_is_refused_with_its_location(head):
+    line = "model.heads.emotion in ser.yaml, line 7: head 'stubborn' from moody 1.0 cannot be used: `forward` cannot be"
+    with pytest.raises(PluginError, match=rf"^{line} called with \(embedding\): too many positional arguments\.$"):
+        head("Deaf")
+
+
+def test_a_method_of_ours_in_a_plugin_is_named_by_the_plugins_class(head):
+    assert re.search(r"`forward` raised AttributeError: .*\(moody_heads:Borrowed\)", reported(head("Borrowed")))
 
 
 def test_an_error_in_our_code_that_a_plugin_called_is_the_plugins(head):

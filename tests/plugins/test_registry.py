@@ -273,7 +273,7 @@ def test_an_argument_that_does_not_fit_is_named_with_its_location(registry, args
 
 
 FITTED = """
-from toolkit.contracts import Augmentation, Head, Loss
+from toolkit.contracts import Augmentation, Extractor, Head, Loss
 
 class Forgetful(Head):
     def fit(self, rows):
@@ -297,6 +297,24 @@ class Wavy(Augmentation):
 class Spectral(Augmentation):
     def __init__(self):
         self.reads = "feature"
+
+class Greedy(Extractor):
+    def features(self, wave, rate):
+        return wave
+
+class Hasty(Loss):
+    def after_step(self):
+        pass
+
+class Mute(Head):
+    forward = None
+
+class Roomy(Head):
+    def forward(self, vectors, *others, scale=1.0):
+        return vectors
+
+class Borrowed(Head):
+    forward = staticmethod(abs)
 """
 
 
@@ -316,8 +334,27 @@ def fitted(tmp_path, monkeypatch):
 def test_a_fit_that_would_never_be_called_is_refused(fitted):
     assert (fitted("head", "Conditional", learn=False).fits, fitted("head", "Stated").fits) == (False, False)
     fitted("loss", "Closed")  # the core fits no losses
-    with pytest.raises(PluginError, match="has a `fit`, but `fits` is not set"):
+    with pytest.raises(PluginError, match="its `fit` would never be called, since `fits` is not set"):
         fitted("head", "Forgetful")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("extractor", "Greedy", "`features` cannot be called with (wave): missing a required argument: 'rate'."),
+        ("loss", "Hasty", "`after_step` cannot be called with (taken): too many positional arguments."),
+        ("head", "Mute", "`forward` cannot be called with (embedding): None is not a callable object."),
+    ],
+)
+def test_a_method_that_cannot_be_called_as_its_contract_says_is_refused(kind, name, message, fitted):
+    with pytest.raises(PluginError) as error:
+        fitted(kind, name)
+    assert str(error.value) == f"{kind} 'x' from some-dist 2.0 cannot be used: {message}"
+
+
+def test_a_method_may_have_other_names_and_further_arguments(fitted):
+    assert fitted("head", "Roomy").forward(3) == 3
+    assert fitted("head", "Borrowed").forward(-3) == 3
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import isfunction, signature
 from pkgutil import resolve_name
 from types import FrameType
 from typing import Any, NoReturn
@@ -101,18 +102,24 @@ class Plugin:
 
 
 def misdeclared(plugin: Any, base: type) -> str:
-    """Why the core would not call what a plugin implements for it; "" if it would."""
+    """Why the core could not or would not call what a plugin implements for it; "" if it would."""
     if "reads" in base.__annotations__:
         try:
             check_value(plugin.reads, base.__annotations__["reads"])
         except Mismatch as error:
             return f"`reads`: {error}"
-    if not hasattr(base, "fits") or type(plugin).fit is base.fit:
+    methods = {name: [*signature(method).parameters][1:] for name, method in vars(base).items() if isfunction(method)}
+    for name, given in methods.items():
+        try:
+            signature(getattr(plugin, name)).bind(*given)
+        except ValueError:  # nothing says what it takes
+            continue
+        except TypeError as error:
+            return f"`{name}` cannot be called with ({', '.join(given)}): {error}."
+    owners = (owner for owner in (plugin, *type(plugin).__mro__) if owner is not base)
+    if not hasattr(base, "fits") or type(plugin).fit is base.fit or any("fits" in vars(owner) for owner in owners):
         return ""
-    if any("fits" in vars(owner) for owner in (plugin, *type(plugin).__mro__) if owner is not base):
-        return ""
-    remedy = "set it to True, or to False if there is nothing to learn."
-    return f"it has a `fit`, but `fits` is not set, so that it would never be called: {remedy}"
+    return "its `fit` would never be called, since `fits` is not set: set it to True, or to False if it learns nothing."
 
 
 def require_rule(part: Any, member: str, holds: bool, rule: str, found: Any) -> None:
@@ -151,11 +158,9 @@ def plugin_failures() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # a plugin may even exit
-        line = None if isinstance(error, ToolkitError) and not isinstance(error, ShapeError) else _blame(error)
-        if line is None:
+        passes = isinstance(error, (ToolkitError, KeyboardInterrupt)) and not isinstance(error, ShapeError)
+        if passes or (line := _blame(error)) is None:
             raise
         raise FailedPlugin(line) from error
 
