@@ -49,7 +49,7 @@ class Frozen:
         sets, code = [self.data.train, self.data.evaluation], code_of_levels(self.recipe)
         limit = 1e6 if cached else 0
         self.cache = FeatureCache(self.system, code, sets, limit_mb=limit, precision="fp16", device="cpu")
-        assert self.cache.kept == cached
+        assert bool(self.cache.front_ends) == cached
         learnt = [p for p in self.system.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learnt, lr=self.recipe.training.optimizer.learning_rate)
         self.epochs, self.batches = 0, self.data.training_batches()

@@ -103,7 +103,7 @@ class Contestant:
         self.objective = build_objective(preparation.source.recipe, self.system, data.class_counts())
         self.optimizer = torch.optim.AdamW(self.system.parameters(), lr=1e-4)
         self.batches, self.audio_s = data.training_batches(), sum(s.samples for s in data.train.segments) / RATE
-        cache = self.cache if self.cache.kept else None
+        cache = self.cache if self.cache.front_ends else None
         self.loader: Iterable[Batch] = data.loader(data.train, self.batches, cache=cache)
         if plain:
             self.loader = DataLoader(Plain(data.train), batch_sampler=self.batches, collate_fn=data.train.collate)
@@ -114,7 +114,7 @@ class Contestant:
         limit = {NOTHING: 0, FEATURES: 1e6}[kept]
         self.cache = FeatureCache(self.system, code, sets, limit_mb=limit, precision="fp32", device="cpu")
         self.cache.fill(sets)
-        assert self.cache.kept == (kept == FEATURES)
+        assert bool(self.cache.front_ends) == (kept == FEATURES)
 
     def epoch(self) -> Epoch:
         """Train for an epoch. The system computes features that are not stored, so waiting time is reading time."""
