@@ -41,7 +41,7 @@ def test_loso_and_loso_test_epoch_are_read_from_one_training(recipe):
     honest = run(recipe, "--protocol=loso", "--training.patience=1", "--training.min_epochs=0")
     lines = []
     chosen = run(recipe, "--protocol=loso-test-epoch", "--training.patience=1", "--training.min_epochs=0", lines=lines)
-    assert any(line.startswith("Already trained; only the test is left") for line in lines)
+    assert any(line.startswith("Trained already; only the test is left") for line in lines)
     assert honest.name.replace("-loso-", "-loso-test-epoch-") == chosen.name
     curve = list(csv.DictReader((honest / "epochs.csv").read_text().splitlines()))
     best = max(curve, key=lambda row: float(row["test_wa"]) + float(row["test_ua"]))

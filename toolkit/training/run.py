@@ -171,7 +171,7 @@ class Run:
                 brain.on_epoch = lambda history: (self.log(history), self.watch(history))
             self._fit(brain, cache, path / HISTORY, self.augmentations)
             if trained is not None:
-                self.say(f"Already trained; only the test is left: {trained}")
+                self.say(f"Trained already; only the test is left: {trained}")
                 self.log(brain.history)
             metrics = self._test(brain, cache) if self.is_tested else {}
         if not self.is_tested:
