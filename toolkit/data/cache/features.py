@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from toolkit.contracts import Seq
 from toolkit.data.cache.store import LIMIT_VARIABLE, features_folder, limit_bytes, make_room, megabytes
@@ -184,7 +184,10 @@ class Computation(Items):
         """The waveforms of an utterance; None if its features are stored already."""
         utterance = self.lacking[index][0]
         wave = utterance.segments.waves(utterance.index)
-        return self._store(index, wave) if self.on_cpu else wave
+        if not self.on_cpu:
+            return wave
+        with torch.inference_mode(get_worker_info() is not None):  # faster; no tensor of a worker reaches a training
+            return self._store(index, wave)
 
     def _store(self, index: int, wave: Seq) -> None:
         utterance, front_ends = self.lacking[index]
