@@ -20,8 +20,8 @@ BROKEN = {  # distribution -> its declaration, and the reason that is listed; te
     "hangs": ("import time; time.sleep(60)", "took longer than 5 s"),
     "hangs-in-its-hook": (HOOK + "import time; time.sleep(60)", "took longer than 5 s"),
     "of-the-future": (good("extractor", "future", contract=">=99"), "it was written for contract >=99"),
-    "without-module": (good("extractor", "lost", "no_such_module:Lost"), "there is no module no_such_module"),
-    "without-submodule": (good("head", "lost", "toolkit.contracts.heads:Lost"), "no module toolkit.contracts.heads"),
+    "without-module": (good("extractor", "lost", "no_such_module:Lost"), "the module no_such_module is missing"),
+    "without-submodule": (good("head", "lost", "toolkit.contracts.heads:Lost"), "contracts.heads is missing"),
     "of-another-api": (HOOK + "return [PluginSpec('head', 'a', 'b:C', 'd', colour='red')]", "TypeError"),
 }
 USABLE = '''

@@ -68,24 +68,6 @@ UNWRITABLE = {
     "a full device": "full",  # a link to it: a mistake of ours must not replace the device
 }
 
-TEXT = (
-    "",
-    " ",
-    "x",
-    "\x1b[31mx",
-    "[/b]",
-    "a\0b",
-    "\udcff",
-    "n" * 5000,
-    "1e308",
-    "nan",
-    "null",
-    "-1",
-    "'",
-    "{",
-    "!ref <x>",
-    "!new:os.system",
-)
 # Options, and what each refuses: command line with VALUE in it.
 OPTIONS = {
     f"train {SMALL} --fold VALUE": ("", "x", "\x1b[31mS1", "a\0b", "\udcff", "n" * 5000, "null x", "1e308"),

@@ -57,7 +57,7 @@ class Registry:
             same = [other for other in self._called(spec.name) if other.spec.kind == spec.kind and not other.problem]
             status, error = "ok", None
             if plugin.problem or not has_module(module):
-                status, error = "broken", plugin.problem or f"there is no module {module}"
+                status, error = "broken", plugin.problem or f"the module {module} is missing"
             elif others := [other.declaration.distribution for other in same if other != plugin]:
                 status, error = "ambiguous", f"also declared by {join(others)}; write {plugin.full_name!r}"
             infos.append(PluginInfo(spec.kind, spec.name, d.distribution, d.version, spec.summary, status, error))

@@ -47,7 +47,7 @@ class Standardize(nn.Module):
             total += (frames - origin).sum(dim=0)
             squares += (frames - origin).square().sum(dim=0)
         if origin is None:
-            raise ValueError("there is no frame to learn mean and deviation from: the training part is empty")
+            raise ValueError("the training part is empty: mean and deviation need at least one frame")
         deviation = (squares / count - (total / count).square()).clamp_min(0).sqrt().float()
         self.mean.copy_(origin + total / count)
         self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))
