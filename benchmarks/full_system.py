@@ -1,8 +1,8 @@
 """A training step of the full multi-level system, and of a plain composition in PyTorch: seconds and peak memory.
 
 Ours is SystemBrain.fit with its loaders; the opponent is the plain loop of plain_composition.py over the same batches,
-with its inputs in memory and everything trained. The time is an epoch's divided by its steps. Peak memory is that of a
-process that only trains an epoch.
+with its inputs in memory and everything trained. Each trains in a process of its own, in turns with the opponent. The
+time is an epoch's divided by its steps; peak memory is that of the process.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measuring import ROUNDS, Result, Timing, by_turns
-from plain_composition import HEADS, PlainComposition, Training, megabytes, plain_state
+from measuring import ROUNDS, Result, Timing, alternate
+from plain_composition import HEADS, PlainComposition, Training, megabytes, plain_state, train_on_request
 from speech import write_corpus
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from toolkit.data.batches import seed_all
 from toolkit.data.cache.features import FeatureCache
 from toolkit.data.front_ends import code_of_levels
 from toolkit.data.loaders import in_order
+from toolkit.hardware import give_back, keep_freed_blocks
 from toolkit.model.system import build_system
 from toolkit.training.loop.brain import SystemBrain
 from toolkit.training.loop.objective import build_objective
@@ -195,22 +196,30 @@ def differences(folder: Path, manifest: Path) -> list[float]:
     return [abs(a - b) for a, b in zip(ours.epoch(), theirs.epoch(), strict=True)]
 
 
-def training_of(name: str, folder: Path) -> Ours | Training:
-    """A contestant or the opponent, on the data that main() has written to the folder."""
-    if name == OPPONENT:
-        saved = torch.load(folder / INPUTS, weights_only=True)
-        return Training(saved["inputs"], saved["batches"], PlainComposition())
-    return Ours(write_recipe(folder / f"{name}.yaml", CONTESTANTS[name]), folder / MANIFEST, folder / name)
+class Process:
+    """A contestant or the opponent in a process of its own, on the data that main() has written to the folder.
 
+    Args:
+        name: a contestant's, or `OPPONENT`.
+        folder: with the inputs.
+    """
 
-def peak(name: str, folder: Path) -> tuple[float, float]:
-    """Megabytes of a process that trains an epoch, and of its libraries; the cache is filled beforehand."""
-    script = [FOLDER / "plain_composition.py", folder / INPUTS]
-    if name != OPPONENT:
-        script = [__file__, "--contestant", name, "--folder", folder]
-    done = subprocess.run([sys.executable, *script], capture_output=True, text=True, check=True)
-    most, libraries = map(float, done.stdout.splitlines()[-1].split())
-    return most, libraries
+    def __init__(self, name: str, folder: Path):
+        script = [FOLDER / "plain_composition.py", folder / INPUTS]
+        if name != OPPONENT:
+            script = [__file__, "--contestant", name, "--folder", folder]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        self.process = subprocess.Popen([sys.executable, *script], **pipes)
+
+    def epoch(self) -> None:
+        """Have it train an epoch."""
+        self.process.stdin.write("epoch\n")
+        assert "trained\n" in iter(self.process.stdout.readline, "")
+
+    def end(self) -> tuple[float, float]:
+        """End the process; returns the megabytes of its peak, and of its libraries."""
+        most, libraries = map(float, self.process.communicate()[0].split())
+        return most, libraries
 
 
 def main() -> None:
@@ -223,47 +232,48 @@ def main() -> None:
     settings = parser.parse_args()
     if settings.contestant:
         libraries = megabytes("VmRSS")
-        training_of(settings.contestant, settings.folder).epoch()
-        print(megabytes("VmHWM"), libraries)
+        keep_freed_blocks()  # as every run does
+        name, folder = settings.contestant, settings.folder
+        ours = Ours(write_recipe(folder / f"{name}.yaml", CONTESTANTS[name]), folder / MANIFEST, folder / name)
+        train_on_request(ours.epoch, libraries)
         return
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["TOOLKIT_CACHE"] = f"{folder}/cache"
         write_corpus((folder / MANIFEST).parent, settings.utterances)
-        worst = max(differences(folder, folder / MANIFEST))
-        assert worst < 1e-4, f"not the same mathematics: losses differ by {worst}"
-        names = [*CONTESTANTS, OPPONENT]
-        trainings = {name: training_of(name, folder) for name in names}
-        steps, segments = len(trainings[OPPONENT].loader), len(trainings[OPPONENT].loader.dataset)
-        times = by_turns(*(training.epoch for training in trainings.values()), rounds=settings.rounds)
-        trainings.clear()
-        peaks = {name: peak(name, folder) for name in names}
-    seconds = {name: [time / steps for time in found] for name, found in zip(names, times, strict=True)}
+        errors = differences(folder, folder / MANIFEST)
+        assert max(errors) < 1e-4, f"not the same mathematics: losses differ by {max(errors)}"
+        give_back()  # two processes of several GB follow
+        for name in CONTESTANTS:
+            ours, theirs = Process(name, folder), Process(OPPONENT, folder)
+            timing = alternate(ours.epoch, theirs.epoch, rounds=settings.rounds)
+            rows.append(row(CONTESTANTS[name].what, timing, len(errors), ours.end(), theirs.end()))
     Result(
         "full_system.py",
-        f"A training step of mtl_cr.yaml with random weights, without layerdrop and masks: {segments} segments of 3 s "
-        f"in {steps} batches an epoch, float32, {torch.get_num_threads()} threads; loop and loaders included.",
+        f"A training step of mtl_cr.yaml with random weights, without layerdrop and masks: {len(errors)} batches of 4 "
+        f"segments of 3 s an epoch, float32, {torch.get_num_threads()} threads; loop and loaders included.",
         "Opponent: a plain composition of torchvision, torch and transformers that trains everything, in "
         "benchmarks/plain_composition.py.",
-        [row(name, seconds, peaks) for name in CONTESTANTS],
+        rows,
         [
-            f"With the same weights and no dropout, the losses of {steps} steps differ by at most {worst:.1e}.",
+            f"With the same weights and no dropout, the losses of an epoch differ by at most {max(errors):.1e}.",
             "Ratios are ours divided by the opponent's: below 1 is faster, or less memory. The opponent's inputs were "
             "computed beforehand and are in memory; ours are computed from the files in every epoch, except those "
-            "from the cache. Peaks are those of processes that train an epoch; the last column leaves out the memory "
-            "that a process has once everything is imported.",
+            "from the cache. The last column leaves out the memory that a process has once everything is imported.",
         ],
     ).report()
 
 
-def row(name: str, seconds: dict[str, list[float]], peaks: dict[str, tuple[float, float]]) -> dict[str, str]:
-    """A row of the table: one of ours beside the opponent."""
-    ours, theirs = peaks[name], peaks[OPPONENT]
-    ratios = [1 / ratio for ratio in Timing(seconds[name], seconds[OPPONENT]).ratios][::-1]
+def row(
+    what: str, timing: Timing, steps: int, ours: tuple[float, float], theirs: tuple[float, float]
+) -> dict[str, str]:
+    """A row of the table, from the times of epochs and from what `Process.end` has returned for both."""
+    ratios = [1 / ratio for ratio in timing.ratios][::-1]
     return {
-        "what": CONTESTANTS[name].what,
-        "ours, s": f"{statistics.median(seconds[name]):.3g}",
-        "opponent, s": f"{statistics.median(seconds[OPPONENT]):.3g}",
+        "what": what,
+        "ours, s": f"{statistics.median(timing.ours) / steps:.3g}",
+        "opponent, s": f"{statistics.median(timing.theirs) / steps:.3g}",
         "ratio": f"{statistics.median(ratios):.3f}",
         "range": f"{ratios[0]:.3f} to {ratios[-1]:.3f}",
         "peak, MB": f"{ours[0]:.0f}",

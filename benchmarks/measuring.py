@@ -27,8 +27,8 @@ class Timing:
         theirs: the opponent's seconds in the same rounds.
     """
 
-    ours: Sequence[float]
-    theirs: Sequence[float]
+    ours: list[float]
+    theirs: list[float]
 
     @property
     def ratios(self) -> list[float]:
@@ -53,19 +53,14 @@ class Timing:
 
 def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], *, rounds: int = ROUNDS) -> Timing:
     """Time two functions in turns, after running each once; the first one changes from round to round."""
-    return Timing(*by_turns(ours, theirs, rounds=rounds))
-
-
-def by_turns(*functions: Callable[[], Any], rounds: int = ROUNDS) -> list[list[float]]:
-    """Seconds of each function in each round, after running each once; the order is reversed from round to round."""
-    times: list[list[float]] = [[] for _ in functions]
-    for function in functions:
-        function()
+    timing = Timing([], [])
+    contest = [(timing.ours, ours), (timing.theirs, theirs)]
+    ours()
+    theirs()
     for turn in range(rounds):
-        order = list(zip(times, functions, strict=True))
-        for found, function in order if turn % 2 else order[::-1]:
-            found.append(seconds(function))
-    return times
+        for times, function in contest if turn % 2 else contest[::-1]:
+            times.append(seconds(function))
+    return timing
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -126,7 +121,7 @@ def machine() -> dict[str, str]:
     return {
         "measured": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {disturbed}",
         "processor": f"{_processor()}, {cores} cores",
-        **_gpu(),
+        **_devices(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
     }
@@ -139,13 +134,14 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _gpu() -> dict[str, str]:
+def _devices() -> dict[str, str]:
     import torch
 
-    if not torch.cuda.is_available():
-        return {}
-    found = torch.cuda.get_device_properties(0)
-    return {"GPU": f"{found.name}, {found.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"}
+    found = {"instructions": f"{torch.backends.cpu.get_cpu_capability()} in torch"}
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        found["GPU"] = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+    return found
 
 
 def _processor() -> str:

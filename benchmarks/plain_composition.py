@@ -4,12 +4,13 @@ torchvision's AlexNet, nn.LSTM, transformers' Wav2Vec2Model, co-attention (Zou e
 level, center loss (Wen et al., ECCV 2016), AdamW. Everything is trained. The inputs were computed beforehand and are in
 memory.
 
-    python benchmarks/plain_composition.py INPUTS.pt     # trains an epoch in this process, prints its peak memory
+    python benchmarks/plain_composition.py INPUTS.pt     # as train_on_request
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,9 +136,15 @@ def megabytes(what: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
+def train_on_request(epoch: Callable[[], Any], libraries: float) -> None:
+    """Train an epoch for each line of standard input; then print the peak of this process, and `libraries`, in MB."""
+    for _ in sys.stdin:
+        epoch()
+        print("trained", flush=True)
+    print(megabytes("VmHWM"), libraries)
+
+
 if __name__ == "__main__":
     libraries = megabytes("VmRSS")
     saved = torch.load(sys.argv[1], weights_only=True, mmap=True)
-    training = Training(saved["inputs"], saved["batches"], PlainComposition())
-    training.epoch()
-    print(megabytes("VmHWM"), libraries)
+    train_on_request(Training(saved["inputs"], saved["batches"], PlainComposition()).epoch, libraries)
