@@ -55,7 +55,7 @@ def keep_freed_blocks() -> None:
     """
     for limit in (32, 1024):  # older glibc refuses more than 32 MB and keeps what was set before
         _glibc("mallopt", _MMAP_THRESHOLD, limit << 20)
-    _glibc("mallopt", _TRIM_THRESHOLD, 512 << 20)
+    _glibc("mallopt", _TRIM_THRESHOLD, -1)  # never: a step of a large system frees gigabytes at once
 
 
 def _glibc(function: str, *args: int) -> None:
