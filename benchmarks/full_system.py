@@ -212,7 +212,7 @@ class Process:
         self.process = subprocess.Popen([sys.executable, *script], **pipes)
 
     def epoch(self) -> None:
-        """Have it train an epoch."""
+        """Have the process train an epoch, and wait for it."""
         self.process.stdin.write("epoch\n")
         assert "trained\n" in iter(self.process.stdout.readline, "")
 
@@ -268,7 +268,7 @@ def main() -> None:
 def row(
     what: str, timing: Timing, steps: int, ours: tuple[float, float], theirs: tuple[float, float]
 ) -> dict[str, str]:
-    """A row of the table, from the times of epochs and from what `Process.end` has returned for both."""
+    """A row of the table; ours, theirs: what `Process.end` has returned."""
     ratios = [1 / ratio for ratio in timing.ratios][::-1]
     return {
         "what": what,

@@ -4,7 +4,7 @@ torchvision's AlexNet, nn.LSTM, transformers' Wav2Vec2Model, co-attention (Zou e
 level, center loss (Wen et al., ECCV 2016), AdamW. Everything is trained. The inputs were computed beforehand and are in
 memory.
 
-    python benchmarks/plain_composition.py INPUTS.pt     # as train_on_request
+    python benchmarks/plain_composition.py INPUTS.pt     # trains an epoch for each line of standard input
 """
 
 import sys
